@@ -1,0 +1,239 @@
+"""The tables. Structures belong to an import; a dataset is a recipe over imports; everything made belongs to a job."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, DateTime, ForeignKey, Index, Integer, MetaData, String, UniqueConstraint, func
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+Json = JSON().with_variant(JSONB(), "postgresql")
+BigId = BigInteger().with_variant(Integer(), "sqlite")  # SQLite autoincrements INTEGER keys only
+
+
+class Base(DeclarativeBase):
+    """Constraint names are fixed so that migrations can name them on both databases."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(column_0_label)s",
+            "uq": "uq_%(table_name)s_%(column_0_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {dict[str, Any]: Json, datetime: DateTime(timezone=True)}  # noqa: RUF012
+
+
+def _created() -> Mapped[datetime]:
+    return mapped_column(server_default=func.now())
+
+
+class Import(Base):
+    """One act of bringing structures in: a file, a query, a set of prototypes. Seen by readers once `ready`."""
+
+    __tablename__ = "imports"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    source: Mapped[str]  # file names, a summons, "prototypes"
+    sha256: Mapped[str] = mapped_column(default="")  # of the source's bytes
+    ready: Mapped[bool] = mapped_column(default=False)
+    structures: Mapped[int] = mapped_column(default=0)
+    skipped: Mapped[int] = mapped_column(default=0)
+    notes: Mapped[dict[str, Any]] = mapped_column(default=dict)  # licence, citation, counts by reason
+    created_at: Mapped[datetime] = _created()
+
+
+class SkippedRow(Base):
+    """A row of a source that was not taken, where it stood and why, in words."""
+
+    __tablename__ = "skipped_rows"
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    import_id: Mapped[int] = mapped_column(ForeignKey("imports.id", ondelete="CASCADE"), index=True)
+    place: Mapped[str]  # "line 12", "a.cif"
+    reason: Mapped[str]  # short, to be counted: "malformed", "duplicate", "unknown element"
+    detail: Mapped[str]  # the sentence
+
+
+class Structure(Base):
+    """One crystal. `cell` is what `core.crystals.pack_cells` writes."""
+
+    __tablename__ = "structures"
+    __table_args__ = (
+        UniqueConstraint("import_id", "label"),
+        Index("ix_structures_import_formula", "import_id", "formula"),
+        Index("ix_structures_system", "chemical_system"),
+    )
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    import_id: Mapped[int] = mapped_column(ForeignKey("imports.id", ondelete="CASCADE"))
+    label: Mapped[str]  # auid, file name or content hash: unique within its import
+    formula: Mapped[str]  # reduced, as pymatgen writes it
+    chemical_system: Mapped[str]  # "B-Ta-W"
+    natoms: Mapped[int]
+    space_group: Mapped[int]  # 0 where unknown
+    cell: Mapped[bytes]
+
+
+class Energy(Base):
+    """The energy of a structure by a method, eV/atom."""
+
+    __tablename__ = "energies"
+    structure_id: Mapped[int] = mapped_column(
+        BigId, ForeignKey("structures.id", ondelete="CASCADE"), primary_key=True
+    )
+    method: Mapped[str] = mapped_column(String(64), primary_key=True)
+    total: Mapped[float | None]
+    formation: Mapped[float | None]
+    reference: Mapped[str] = mapped_column(String(64), default="")  # the set of elemental references
+
+
+class Dataset(Base):
+    """An immutable recipe over imports; membership and tensors lie in a file named by the hash."""
+
+    __tablename__ = "datasets"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    hash: Mapped[str] = mapped_column(String(64), index=True)
+    method: Mapped[str] = mapped_column(String(64))  # energy method, "" where it has no energies
+    recipe: Mapped[dict[str, Any]]
+    summary: Mapped[dict[str, Any]]  # structures, formulas, elements, groups, ... counted once
+    created_at: Mapped[datetime] = _created()
+
+
+class DatasetImport(Base):
+    __tablename__ = "dataset_imports"
+    dataset_id: Mapped[int] = mapped_column(ForeignKey("datasets.id", ondelete="CASCADE"), primary_key=True)
+    import_id: Mapped[int] = mapped_column(ForeignKey("imports.id"), primary_key=True)
+
+
+class Job(Base):
+    """Work in a process of its own; the row is its whole state. Times are seconds since 1970 by the database's clock."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (Index("ix_jobs_status", "status"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(String(32))
+    title: Mapped[str]
+    params: Mapped[dict[str, Any]]
+    device: Mapped[str] = mapped_column(String(32))  # its queue: "cpu", "cuda:0", "io"
+    runner: Mapped[str] = mapped_column(String(16), default="local")
+    status: Mapped[str] = mapped_column(String(16), default="queued")
+    progress: Mapped[float | None]
+    message: Mapped[str] = mapped_column(default="")
+    eta_s: Mapped[float | None]
+    result: Mapped[dict[str, Any] | None]
+    error: Mapped[str] = mapped_column(default="")  # the sentence; the traceback is in the log
+    owner: Mapped[str] = mapped_column(default="")
+    attempts: Mapped[int] = mapped_column(default=0)
+    cancel_requested_at: Mapped[float | None]
+    heartbeat: Mapped[float | None]
+    host: Mapped[str] = mapped_column(default="")
+    pid: Mapped[int | None]
+    process_started: Mapped[float | None]  # psutil's create_time: a pid alone may be reused
+    folder: Mapped[str] = mapped_column(default="")
+    created_at: Mapped[float]
+    started_at: Mapped[float | None]
+    finished_at: Mapped[float | None]
+
+
+class Metric(Base):
+    __tablename__ = "metrics"
+    job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    step: Mapped[int] = mapped_column(BigId, primary_key=True)
+    value: Mapped[float]
+
+
+class Model(Base):
+    """A trained network: a folder with model.safetensors, config.json and card.json."""
+
+    __tablename__ = "models"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    task: Mapped[str] = mapped_column(String(32))  # generation, modification
+    hash: Mapped[str] = mapped_column(String(64))  # of the weights
+    energy_method: Mapped[str] = mapped_column(String(64), default="")
+    folder: Mapped[str]
+    card: Mapped[dict[str, Any]]
+    job_id: Mapped[int | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"))
+    created_at: Mapped[datetime] = _created()
+
+
+class Candidate(Base):
+    """A crystal that a model made. Energies in eV/atom, distances in Å."""
+
+    __tablename__ = "candidates"
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), index=True)
+    index: Mapped[int]  # number within its run; with the seed it names the sample
+    model: Mapped[str]
+    formula: Mapped[str]  # cell content
+    reduced_formula: Mapped[str] = mapped_column(index=True)
+    chemical_system: Mapped[str] = mapped_column(index=True)
+    natoms: Mapped[int]
+    group_asked: Mapped[int | None]
+    group_found: Mapped[int | None]
+    symprec: Mapped[float | None]  # Å, the tolerance of group_found
+    energy_asked: Mapped[float | None]
+    energy_method: Mapped[str] = mapped_column(default="")  # of energy_asked
+    min_distance: Mapped[float | None]
+    volume: Mapped[float | None]  # Å³ per atom
+    valid: Mapped[bool]
+    problem: Mapped[str] = mapped_column(default="")  # why it is not valid, in words
+    novel: Mapped[bool | None]
+    unique: Mapped[bool | None]
+    cell: Mapped[bytes]
+    created_at: Mapped[datetime] = _created()
+
+
+class Relaxation(Base):
+    """A candidate relaxed with a potential. Energies in eV/atom by that method; NULL where it failed."""
+
+    __tablename__ = "relaxations"
+    candidate_id: Mapped[int] = mapped_column(
+        BigId, ForeignKey("candidates.id", ondelete="CASCADE"), primary_key=True
+    )
+    method: Mapped[str] = mapped_column(String(64), primary_key=True)
+    job_id: Mapped[int | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"))
+    status: Mapped[str] = mapped_column(String(32))  # converged, stopped at the step limit, failed: ...
+    steps: Mapped[int] = mapped_column(default=0)
+    total_before: Mapped[float | None]
+    total_after: Mapped[float | None]
+    formation_before: Mapped[float | None]
+    formation_after: Mapped[float | None]
+    max_force: Mapped[float | None]  # eV/Å
+    group_found: Mapped[int | None]
+    cell: Mapped[bytes | None]
+    created_at: Mapped[datetime] = _created()
+
+
+class Hull(Base):
+    """The known phases of a chemical system by one method."""
+
+    __tablename__ = "hulls"
+    __table_args__ = (UniqueConstraint("chemical_system", "method", "name"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    chemical_system: Mapped[str] = mapped_column(index=True)
+    method: Mapped[str] = mapped_column(String(64))
+    name: Mapped[str]
+    source: Mapped[str] = mapped_column(default="")
+    notes: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    created_at: Mapped[datetime] = _created()
+
+
+class HullEntry(Base):
+    """One phase of a hull; formation energy and distance above that hull in eV/atom."""
+
+    __tablename__ = "hull_entries"
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    hull_id: Mapped[int] = mapped_column(ForeignKey("hulls.id", ondelete="CASCADE"), index=True)
+    label: Mapped[str]
+    formula: Mapped[str]  # reduced
+    composition: Mapped[dict[str, Any]]  # element -> amount
+    formation: Mapped[float]
+    above_hull: Mapped[float]
+    space_group: Mapped[int] = mapped_column(default=0)
+    source: Mapped[str] = mapped_column(default="")  # prototype name, citation
+    cell: Mapped[bytes | None]
