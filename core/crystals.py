@@ -86,7 +86,7 @@ class Crystals:
         return replace(self, frac=frac, numbers=numbers)
 
     def formula(self, index: int) -> str:
-        """Full cell content of one crystal by increasing electronegativity, as pymatgen writes it ("Ta2 B4" -> "Ta2B4")."""
+        """Cell content of one crystal by increasing electronegativity, as pymatgen writes it: "Ta2B4"."""
         from pymatgen.core import Composition, Element
 
         numbers, counts = np.unique(self.numbers[index][self.mask[index]].cpu().numpy(), return_counts=True)
@@ -98,7 +98,7 @@ class Crystals:
 
 
 def wrap(frac: Tensor) -> Tensor:
-    """Coordinates of any value (…) brought into [0, 1); tiny negatives become 0, never 1."""
+    """Coordinates of any shape and value brought into [0, 1); tiny negatives become 0, never 1."""
     wrapped = frac - torch.floor(frac)
     return torch.where(wrapped >= 1, torch.zeros_like(wrapped), wrapped)
 
@@ -157,7 +157,8 @@ def from_structures(
     for i, s in enumerate(structures):
         if not s.is_ordered:
             raise ValueError(f"{s.formula} is disordered")
-        frac[i, : len(s)], numbers[i, : len(s)], lattice[i] = s.frac_coords, s.atomic_numbers, s.lattice.matrix
+        frac[i, : len(s)], numbers[i, : len(s)] = s.frac_coords, s.atomic_numbers
+        lattice[i] = s.lattice.matrix
     return Crystals(
         wrap(torch.from_numpy(frac)),
         torch.from_numpy(lattice),
@@ -173,7 +174,8 @@ def to_structures(crystals: Crystals) -> list[Structure]:
     """pymatgen structures, one per crystal, in the order of the batch."""
     from pymatgen.core import Lattice, Structure
 
-    arrays = [t.detach().cpu().numpy() for t in (crystals.mask, crystals.lattice, crystals.numbers, crystals.frac)]
+    tensors = (crystals.mask, crystals.lattice, crystals.numbers, crystals.frac)
+    arrays = [t.detach().cpu().numpy() for t in tensors]
     return [
         Structure(Lattice(cell.astype(float)), numbers[keep], frac[keep].astype(float))
         for keep, cell, numbers, frac in zip(*arrays, strict=True)
@@ -181,7 +183,7 @@ def to_structures(crystals: Crystals) -> list[Structure]:
 
 
 def pack_cells(crystals: Crystals) -> list[bytes]:
-    """Each crystal as the store keeps it: lattice (9 float64), numbers (uint8), coordinates (3 uint32 per site)."""
+    """Each crystal as the store keeps it: lattice (9 float64), numbers (uint8), frac (3 uint32 a site)."""
     lattice = crystals.lattice.double().numpy().astype("<f8")
     numbers = crystals.numbers.numpy().astype(np.uint8)
     fixed = np.rint(crystals.frac.double().numpy() * _FIXED_POINT).astype(np.uint64)
@@ -195,7 +197,7 @@ def pack_cells(crystals: Crystals) -> list[bytes]:
 def unpack_cells(
     cells: Sequence[bytes], groups: Sequence[int] | None = None, energies: Sequence[float] | None = None
 ) -> Crystals:
-    """The inverse of `pack_cells`: a float64 batch. Raises ValueError for bytes of another length than a cell has."""
+    """The inverse of `pack_cells`: a float64 batch. Raises ValueError for bytes that are no cell."""
     sizes = [(len(c) - _CELL_BYTES) / _SITE_BYTES for c in cells]
     if any(s < 1 or s != int(s) for s in sizes):
         raise ValueError("a stored cell is damaged: its length fits no number of sites")

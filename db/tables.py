@@ -1,11 +1,22 @@
-"""The tables. Structures belong to an import; a dataset is a recipe over imports; everything made belongs to a job."""
+"""The tables. Structures belong to an import, a dataset is a recipe over imports, candidates belong to a job."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, DateTime, ForeignKey, Index, Integer, MetaData, String, UniqueConstraint, func
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    DateTime,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    UniqueConstraint,
+    func,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -32,7 +43,7 @@ def _created() -> Mapped[datetime]:
 
 
 class Import(Base):
-    """One act of bringing structures in: a file, a query, a set of prototypes. Seen by readers once `ready`."""
+    """One act of bringing structures in: a file, a query, a set of prototypes. Shown once `ready`."""
 
     __tablename__ = "imports"
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -109,7 +120,7 @@ class DatasetImport(Base):
 
 
 class Job(Base):
-    """Work in a process of its own; the row is its whole state. Times are seconds since 1970 by the database's clock."""
+    """Work in a process of its own; the row is its whole state. Times: seconds since 1970, database's clock."""
 
     __tablename__ = "jobs"
     __table_args__ = (Index("ix_jobs_status", "status"),)

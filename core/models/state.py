@@ -81,7 +81,7 @@ class Network(Protocol):
 def conditions_for(
     numbers: Sequence[Sequence[int]], groups: Sequence[int | None], energies: Sequence[float | None]
 ) -> Conditions:
-    """Conditions from plain lists: atomic numbers per crystal, space group or None, energy in eV/atom or None."""
+    """Conditions from lists: atomic numbers per crystal, space group or None, eV/atom or None."""
     width = max(len(n) for n in numbers)
     padded = torch.tensor([list(n) + [0] * (width - len(n)) for n in numbers])
     return Conditions(
