@@ -1,4 +1,4 @@
-"""The tables. Structures belong to an import, a dataset is a recipe over imports, candidates belong to a job."""
+"""The tables. Structures belong to an import, a dataset is a recipe over imports."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ class DatasetImport(Base):
 
 
 class Job(Base):
-    """Work in a process of its own; the row is its whole state. Times: seconds since 1970, database's clock."""
+    """Work in a process of its own; the row is its whole state. Times: seconds since 1970 there."""
 
     __tablename__ = "jobs"
     __table_args__ = (Index("ix_jobs_status", "status"),)

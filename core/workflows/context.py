@@ -11,7 +11,7 @@ class UserError(ValueError):
 
 
 class Cancelled(Exception):
-    """Raised by a workflow that stopped because `Context.cancelled()` became true; what is finished is kept."""
+    """Raised by a workflow that stopped because `Context.cancelled()` said so; what is done is kept."""
 
 
 class Context(Protocol):
@@ -22,10 +22,10 @@ class Context(Protocol):
     device: str
 
     def progress(self, fraction: float | None, message: str, eta_s: float | None = None) -> None:
-        """Report the share done in [0, 1] (None: unknown), what is being done, and seconds to go. Cheap: call it often."""
+        """Report the share done in [0, 1] (None: unknown), what is being done, seconds to go. Call it often."""
 
     def metrics(self, step: int, **values: float) -> None:
-        """Record numbers to be drawn against the step. Writing the same step again replaces it (after a resume)."""
+        """Record numbers to draw against the step. The same step written again is replaced (after a resume)."""
 
     def cancelled(self) -> bool:
         """True once the user asked to stop or the process got SIGTERM. Cheap: ask between steps."""
