@@ -22,10 +22,10 @@ class Context(Protocol):
     device: str
 
     def progress(self, fraction: float | None, message: str, eta_s: float | None = None) -> None:
-        """Report the share done in [0, 1] (None: unknown), what is being done, seconds to go. Call it often."""
+        """Report the share done in [0, 1] (None: unknown), what is being done, seconds to go. Call often."""
 
     def metrics(self, step: int, **values: float) -> None:
-        """Record numbers to draw against the step. The same step written again is replaced (after a resume)."""
+        """Record numbers to draw against the step. The same step written again is replaced."""
 
     def cancelled(self) -> bool:
         """True once the user asked to stop or the process got SIGTERM. Cheap: ask between steps."""
