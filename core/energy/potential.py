@@ -1,0 +1,145 @@
+"""What every potential promises, and the guarded batch evaluation that all of them share."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from core.crystals import Crystals
+
+EV_PER_ANGSTROM3_IN_GPA = 160.21766208
+MIN_VOLUME = 1.0  # Å³: nothing smaller is a crystal
+MIN_DISTANCE = 0.5  # Å
+MAX_VOLUME_PER_ATOM = 300.0  # Å³: atoms so far apart no longer see each other
+
+
+class PotentialError(ValueError):
+    """A potential that is missing, damaged or wrong; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """energy (B,) eV per crystal, forces (B, N, 3) eV/Å, stress (B, 3, 3) eV/Å³, all float64.
+
+    `problem` is "" where the crystal was evaluated, else why not; its numbers are NaN.
+    """
+
+    energy: Tensor
+    forces: Tensor
+    stress: Tensor
+    problem: list[str]
+
+    @property
+    def ok(self) -> Tensor:
+        """(B,) bool."""
+        return torch.tensor([not p for p in self.problem], dtype=torch.bool)
+
+
+class Potential(ABC):
+    """A machine-learned force field. A new one needs `predict`, a name and the elements it knows.
+
+    name: the energy method, with its release: "M3GNet-MP-2021.2.8"
+    elements: atomic numbers it was trained on
+    weights_hash: SHA-256 of its weights
+    atoms_per_batch: how many atoms go through the network at once
+    """
+
+    name: str
+    elements: frozenset[int]
+    weights_hash: str
+    atoms_per_batch = 400
+
+    @abstractmethod
+    def predict(self, crystals: Crystals) -> tuple[Tensor, Tensor, Tensor]:
+        """Energy (B,) eV, forces (B, N, 3) eV/Å, stress (B, 3, 3) eV/Å³ of crystals that passed `screen`."""
+
+    def evaluate(self, crystals: Crystals) -> Evaluation:
+        """Energy, forces and stress of every crystal; one bad crystal never fails its batch."""
+        problem = screen(crystals, self.elements)
+        b, n = crystals.numbers.shape
+        energy = torch.full((b,), math.nan, dtype=torch.float64)
+        forces = torch.full((b, n, 3), math.nan, dtype=torch.float64)
+        stress = torch.full((b, 3, 3), math.nan, dtype=torch.float64)
+        for rows in _batches(crystals, problem, self.atoms_per_batch):
+            for part, values in self._predict_guarded(crystals, rows, problem):
+                width = values[1].shape[1]
+                energy[part], stress[part] = values[0].double(), values[2].double()
+                forces[part, :width] = values[1].double()
+        forces[~crystals.mask] = 0.0
+        for i in torch.nonzero(~torch.isfinite(energy)).flatten().tolist():
+            problem[i] = problem[i] or f"{self.name} gives no finite energy"
+        return Evaluation(energy, forces, stress, problem)
+
+    def _predict_guarded(
+        self, crystals: Crystals, rows: list[int], problem: list[str]
+    ) -> list[tuple[list[int], tuple[Tensor, Tensor, Tensor]]]:
+        """The batch at once; where that fails, its crystals one by one, and the culprits named."""
+        try:
+            return [(rows, self.predict(crystals[rows].trim()))]
+        except Exception as error:
+            if len(rows) == 1:
+                problem[rows[0]] = f"{self.name} cannot evaluate it: {error}"
+                return []
+            return [part for row in rows for part in self._predict_guarded(crystals, [row], problem)]
+
+
+def screen(crystals: Crystals, elements: frozenset[int]) -> list[str]:
+    """Per crystal: "" or why no potential should be asked about it."""
+    from pymatgen.core import Element
+
+    problems = []
+    volumes, distances = crystals.volume.tolist(), shortest_distances(crystals).tolist()
+    for i, (volume, distance, natoms) in enumerate(zip(volumes, distances, crystals.natoms.tolist(), strict=True)):
+        unknown = set(crystals.numbers[i][crystals.mask[i]].tolist()) - elements
+        if natoms == 0 or not math.isfinite(volume):
+            problems.append("it has no atoms or no finite cell")
+        elif unknown:
+            problems.append(f"the potential does not know {', '.join(Element.from_Z(z).symbol for z in unknown)}")
+        elif volume < MIN_VOLUME:
+            problems.append(f"its cell holds {volume:.2f} Å³, less than {MIN_VOLUME:g}")
+        elif volume > MAX_VOLUME_PER_ATOM * natoms:
+            problems.append(f"its cell holds {volume / natoms:.0f} Å³ per atom, more than {MAX_VOLUME_PER_ATOM:g}")
+        elif not distance >= MIN_DISTANCE:
+            problems.append(f"two atoms are {distance:.2f} Å apart, less than {MIN_DISTANCE:g}")
+        else:
+            problems.append("")
+    return problems
+
+
+def shortest_distances(crystals: Crystals) -> Tensor:
+    """(B,) shortest distance in Å between two atoms or an atom and its own image, over the 27 nearest cells.
+
+    The 27 images are enough for cells that are not very skewed; a shorter distance beyond them is missed there.
+    """
+    steps = torch.tensor([-1.0, 0.0, 1.0], dtype=crystals.frac.dtype)
+    images = torch.cartesian_prod(steps, steps, steps)  # (27, 3)
+    shortest = []
+    for frac, lattice, mask in zip(crystals.frac, crystals.lattice, crystals.mask, strict=True):
+        sites = frac[mask]
+        delta = sites[:, None] - sites[None]
+        delta = delta - delta.round()
+        vectors = (delta[:, :, None] + images) @ lattice  # (n, n, 27, 3)
+        distance = vectors.norm(dim=-1)
+        distance[:, :, 13].fill_diagonal_(torch.inf)  # an atom and itself
+        shortest.append(distance.min() if distance.numel() else torch.tensor(torch.inf, dtype=frac.dtype))
+    return torch.stack(shortest) if shortest else torch.zeros(0)
+
+
+def _batches(crystals: Crystals, problem: Sequence[str], atoms: int) -> list[list[int]]:
+    """Rows without a problem, by size, in groups of about `atoms` atoms."""
+    natoms = crystals.natoms.tolist()
+    rows = sorted((i for i, p in enumerate(problem) if not p), key=lambda i: natoms[i])
+    groups: list[list[int]] = []
+    size = atoms
+    for row in rows:
+        if size + natoms[row] > atoms:
+            groups.append([])
+            size = 0
+        groups[-1].append(row)
+        size += natoms[row]
+    return groups
