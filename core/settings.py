@@ -43,7 +43,5 @@ def settings() -> Settings:
     folder = os.environ.get("SUBHULL_M3GNET")
     m3gnet = Path(folder).expanduser().resolve() if folder else None
     if m3gnet and not (m3gnet / "model.json").is_file():
-        raise SettingsError(
-            f"SUBHULL_M3GNET is {m3gnet}, which holds no model.json: name the checkpoint's folder."
-        )
+        raise SettingsError(f"SUBHULL_M3GNET is {m3gnet}, which holds no model.json: name the checkpoint's folder.")
     return Settings(var, url, m3gnet, os.environ.get("SUBHULL_OWNER") or os.environ.get("USER") or "local")

@@ -91,9 +91,7 @@ class Energy(Base):
     """The energy of a structure by a method, eV/atom."""
 
     __tablename__ = "energies"
-    structure_id: Mapped[int] = mapped_column(
-        BigId, ForeignKey("structures.id", ondelete="CASCADE"), primary_key=True
-    )
+    structure_id: Mapped[int] = mapped_column(BigId, ForeignKey("structures.id", ondelete="CASCADE"), primary_key=True)
     method: Mapped[str] = mapped_column(String(64), primary_key=True)
     total: Mapped[float | None]
     formation: Mapped[float | None]
@@ -203,9 +201,7 @@ class Relaxation(Base):
     """A candidate relaxed with a potential. Energies in eV/atom by that method; NULL where it failed."""
 
     __tablename__ = "relaxations"
-    candidate_id: Mapped[int] = mapped_column(
-        BigId, ForeignKey("candidates.id", ondelete="CASCADE"), primary_key=True
-    )
+    candidate_id: Mapped[int] = mapped_column(BigId, ForeignKey("candidates.id", ondelete="CASCADE"), primary_key=True)
     method: Mapped[str] = mapped_column(String(64), primary_key=True)
     job_id: Mapped[int | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"))
     status: Mapped[str] = mapped_column(String(32))  # converged, stopped at the step limit, failed: ...

@@ -60,9 +60,7 @@ def build(label: str, elements: Sequence[str]) -> Decoration:
     return Decoration(structure.composition.reduced_formula, label, structure)
 
 
-def choose_formulas(
-    formulas: Sequence[str], limit: int | None, whole: Sequence[str] = (), seed: int = 0
-) -> list[str]:
+def choose_formulas(formulas: Sequence[str], limit: int | None, whole: Sequence[str] = (), seed: int = 0) -> list[str]:
     """At most `limit` of the formulas, drawn at random; those of the systems in `whole` ("B-Ta-W") are always taken."""
     systems = [set(system.split("-")) for system in whole]
     kept = [f for f in formulas if any(set(Composition(f).chemical_system.split("-")) <= s for s in systems)]
@@ -131,4 +129,3 @@ def _distinct(atoms: tuple[int, int]) -> dict[str, list[tuple[str, tuple[int, ..
             kept.append(structure)
             distinct.setdefault("ABCDEF"[: len(places)], []).append((label, places))
     return distinct
-

@@ -103,7 +103,10 @@ def compute_references(potential: Potential, symbols: Sequence[str], path: Path)
         if math.isfinite(energy):
             energies[symbol], forms[symbol] = round(energy, 6), form
         references = References(
-            potential.name, potential.weights_hash, dict(sorted(energies.items())), dict(sorted(forms.items()))
+            potential.name,
+            potential.weights_hash,
+            dict(sorted(energies.items())),
+            dict(sorted(forms.items())),
         )
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(asdict(references), indent=1) + "\n")

@@ -35,13 +35,26 @@ class Choice:
 
 def choices(m3gnet_folder: Path | None = None) -> list[Choice]:
     """Every potential, best first, each with what keeps it from being used."""
-    missing = "" if find_m3gnet(m3gnet_folder) else (
-        "its weights are not here: set SUBHULL_M3GNET to the folder of the checkpoint, or run "
-        "`./run cli potentials fetch m3gnet` where the internet can be reached"
+    missing = (
+        ""
+        if find_m3gnet(m3gnet_folder)
+        else (
+            "its weights are not here: set SUBHULL_M3GNET to the folder of the checkpoint, or run "
+            "`./run cli potentials fetch m3gnet` where the internet can be reached"
+        )
     )
     return [
-        Choice("m3gnet", "M3GNet-MP-2021.2.8", "M3GNet, trained on the Materials Project's relaxations of 2021", missing),
-        Choice("chgnet", "CHGNet-0.3.0", "CHGNet 0.3.0, trained on the Materials Project's trajectories; comes with the app"),
+        Choice(
+            "m3gnet",
+            "M3GNet-MP-2021.2.8",
+            "M3GNet, trained on the Materials Project's relaxations of 2021",
+            missing,
+        ),
+        Choice(
+            "chgnet",
+            "CHGNet-0.3.0",
+            "CHGNet 0.3.0, trained on the Materials Project's trajectories; comes with the app",
+        ),
     ]
 
 

@@ -217,4 +217,4 @@ def relax_volume(
     return replace(crystals, lattice=lattice), result
 
 
-__all__ = ["CONVERGED", "STEP_LIMIT", "Relaxed", "RelaxationConfig", "relax", "relax_volume", "screen"]
+__all__ = ["CONVERGED", "STEP_LIMIT", "RelaxationConfig", "Relaxed", "relax", "relax_volume", "screen"]

@@ -94,7 +94,10 @@ def write_rows(params: PrototypeParams, path: Path, context: Context) -> int:
 
 
 def _polymorphs(
-    formula: str, decorations: Iterable[tuple[str, tuple[str, ...]]], potentials: list[Potential], limit: float
+    formula: str,
+    decorations: Iterable[tuple[str, tuple[str, ...]]],
+    potentials: list[Potential],
+    limit: float,
 ) -> Iterable[dict[str, Any]]:
     """The rows of one formula: volumes relaxed by the first potential, energies by all at that geometry."""
     made = [build_decoration(label, names) for label, names in decorations]

@@ -1,0 +1,64 @@
+"""Formulas as people type them."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from math import gcd
+
+from pymatgen.core import Composition, Element
+
+_TOKEN = re.compile(r"([A-Z][a-z]?)(\d*)|\s+")
+
+
+class FormulaError(ValueError):
+    """A formula that cannot be read; the message says where and why."""
+
+
+def parse_formula(text: str) -> dict[str, int]:
+    """ "Ta1W1B6", "TaWB6" or "Ta2 W2 B12" -> {"Ta": 1, "W": 1, "B": 6}: the cell content, as typed.
+
+    Raises FormulaError with a sentence for anything else.
+    """
+    counts: dict[str, int] = {}
+    place = 0
+    while place < len(text):
+        token = _TOKEN.match(text, place)
+        if token is None:
+            rest = text[place : place + 12]
+            raise FormulaError(f"The formula cannot be read from {rest!r} on: write elements and counts, as in Ta1W1B6.")
+        symbol, number = token.group(1), token.group(2)
+        if symbol:
+            if not Element.is_valid_symbol(symbol):
+                raise FormulaError(f"{symbol!r} is no element: write symbols such as Ta, W, B.")
+            count = int(number) if number else 1
+            if not 1 <= count <= 1000:
+                raise FormulaError(f"{symbol}{number} is not a number of atoms that a cell can hold.")
+            counts[symbol] = counts.get(symbol, 0) + count
+        place = token.end()
+    if not counts:
+        raise FormulaError("The formula is empty: write elements and counts, as in Ta1W1B6.")
+    return counts
+
+
+def atomic_numbers(counts: dict[str, int]) -> list[int]:
+    """One atomic number per site, grouped by element."""
+    return [Element(s).Z for s, n in counts.items() for _ in range(n)]
+
+
+@lru_cache(maxsize=100_000)
+def pattern(formula: str) -> str:
+    """The stoichiometry without its elements: "TaWB6" and "VMoC6" -> "A1B1C6"."""
+    counts = sorted(int(n) for n in Composition(formula).get_el_amt_dict().values())
+    divisor = gcd(*counts)
+    return "".join(f"{letter}{n // divisor}" for letter, n in zip("ABCDEFGHIJKLMNOPQRSTUVWXYZ", counts, strict=False))
+
+
+def reduced_formula(counts: dict[str, int]) -> str:
+    """As pymatgen writes it."""
+    return Composition(counts).reduced_formula
+
+
+def chemical_system(counts: dict[str, int]) -> str:
+    """ "B-Ta-W"."""
+    return "-".join(sorted(counts))

@@ -1,0 +1,184 @@
+"""What a reader gives: records ready for the store, and problems in words."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from pymatgen.core import Element, Structure
+
+from core.crystals import Crystals, lattice_from_parameters, pack_cells, wrap
+from core.data.rows import cell_content, describe_composition
+from core.data.symmetry import detect_group
+
+MAX_SITES = 1000
+_CLOSE = 1e-3  # Å: two atoms nearer than this are the same atom twice
+_NAMES = {element.symbol: element.Z for element in Element}
+
+
+@dataclass(frozen=True)
+class Problem(Exception):
+    """A row that is not taken. reason: a short word to count by; detail: a sentence."""
+
+    reason: str
+    detail: str
+    place: str = ""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One structure ready for the store; energies: {method: (total, formation)} in eV/atom."""
+
+    place: str
+    label: str
+    formula: str
+    chemical_system: str
+    natoms: int
+    space_group: int
+    cell: bytes
+    energies: dict[str, tuple[float | None, float | None]] = field(default_factory=dict)
+
+
+def from_row(row: Any, place: str, method: str) -> Record:
+    """A row with AFLOW's keys (JSON lines, CSV). Raises Problem.
+
+    species, composition, geometry and positions_fractional are required; `method` names the energy where the row
+    does not (`energy_source`), and `energies` may hold more.
+    """
+    if not isinstance(row, dict):
+        raise Problem("malformed", "it is no JSON object with keys")
+    missing = [k for k in ("species", "composition", "geometry", "positions_fractional") if row.get(k) is None]
+    if missing:
+        raise Problem("missing keys", f"it has no {', '.join(missing)}")
+    numbers = _numbers(row["species"], row["composition"])
+    frac = _floats(row["positions_fractional"], "positions_fractional", (len(numbers), 3))
+    geometry = _floats(row["geometry"], "geometry", (6,))
+    try:
+        lattice = lattice_from_parameters(torch.from_numpy(geometry)[None])
+    except ValueError as error:
+        shown = ", ".join(f"{v:g}" for v in geometry)
+        raise Problem("impossible cell", f"no cell has the geometry {shown}") from error
+    label = str(row.get("auid") or "")[:200]
+    group = row.get("spacegroup_relax")
+    return _record(place, label, numbers, frac, lattice[0].numpy(), group, _energies(row, method))
+
+
+def from_structure(
+    structure: Structure, place: str, label: str, energies: dict[str, tuple[float | None, float | None]]
+) -> Record:
+    """A pymatgen structure (from a CIF). Raises Problem, in words, where it is disordered."""
+    for number, site in enumerate(structure, 1):
+        if not site.is_ordered:
+            shares = " / ".join(f"{s.symbol} {amount:g}" for s, amount in sorted(site.species.items()))
+            sentence = f"site {number} is occupied by {shares}: disordered structures cannot be used here"
+            raise Problem("disordered", sentence)
+    try:
+        numbers = np.array([site.specie.Z for site in structure], dtype=np.int64)
+    except (AttributeError, TypeError) as error:
+        raise Problem("unknown element", "it holds a site that is no element") from error
+    frac, lattice = np.array(structure.frac_coords), np.array(structure.lattice.matrix)
+    return _record(place, label, numbers, frac, lattice, None, energies)
+
+
+def _record(
+    place: str,
+    label: str,
+    numbers: np.ndarray,
+    frac: np.ndarray,
+    lattice: np.ndarray,
+    group: Any,
+    energies: dict[str, tuple[float | None, float | None]],
+) -> Record:
+    if len(numbers) > MAX_SITES:
+        raise Problem("too large", f"it has {len(numbers)} atoms, more than {MAX_SITES}")
+    if not (np.isfinite(frac).all() and np.isfinite(lattice).all()):
+        raise Problem("not a number", "a coordinate is not a finite number")
+    volume = abs(float(np.linalg.det(lattice)))
+    if not 0.1 < volume < 1e7:
+        raise Problem("impossible cell", f"its cell holds {volume:.3g} Å³")
+    wrapped = wrap(torch.from_numpy(frac))
+    _check_distances(wrapped.numpy(), lattice)
+    crystals = Crystals(
+        wrapped[None],
+        torch.from_numpy(lattice)[None],
+        torch.from_numpy(numbers)[None],
+        torch.zeros(1, dtype=torch.int64),
+        torch.full((1,), math.nan, dtype=torch.float64),
+    )
+    cell = pack_cells(crystals)[0]
+    formula, system, _ = describe_composition(cell_content(numbers))
+    known = isinstance(group, (int, float)) and not isinstance(group, bool) and 1 <= group <= 230
+    found = int(group) if known else detect_group(crystals, 0)
+    label = label or f"sha1:{hashlib.sha1(cell).hexdigest()[:16]}"
+    return Record(place, label, formula, system, len(numbers), found, cell, energies)
+
+
+def _check_distances(frac: np.ndarray, lattice: np.ndarray) -> None:
+    """Raises Problem where two atoms stand at the same place."""
+    if len(frac) < 2:
+        return
+    delta = frac[:, None] - frac[None]
+    delta -= np.rint(delta)
+    squared = ((delta @ lattice) ** 2).sum(-1)
+    squared[np.arange(len(frac)), np.arange(len(frac))] = math.inf
+    closest = int(squared.argmin())
+    if squared.flat[closest] < _CLOSE**2:
+        i, j = sorted(divmod(closest, len(frac)))
+        raise Problem("same place", f"atoms {i + 1} and {j + 1} stand at the same place")
+
+
+def _numbers(species: Any, composition: Any) -> np.ndarray:
+    """Atomic number per site from AFLOW's species and counts."""
+    if not isinstance(species, list) or not isinstance(composition, list) or len(species) != len(composition):
+        raise Problem("malformed", "species and composition are not two lists of one length")
+    unknown = [str(s) for s in species if not isinstance(s, str) or s not in _NAMES]
+    if unknown:
+        raise Problem("unknown element", f"{unknown[0][:20]!r} is no element")
+    try:
+        counts = [int(c) for c in composition]
+    except (TypeError, ValueError) as error:
+        raise Problem("malformed", "composition holds something that is no number") from error
+    if not counts or min(counts) < 1 or sum(counts) > MAX_SITES:
+        raise Problem("malformed", f"composition holds {sum(counts)} atoms; 1 to {MAX_SITES} can be used")
+    return np.repeat([_NAMES[s] for s in species], counts).astype(np.int64)
+
+
+def _floats(value: Any, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    try:
+        array = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise Problem("malformed", f"{name} holds something that is no number") from error
+    if array.shape != shape:
+        wanted, got = " × ".join(map(str, shape)), " × ".join(map(str, array.shape))
+        raise Problem("malformed", f"{name} is {got or 'one number'}, expected {wanted}")
+    if not np.isfinite(array).all():
+        raise Problem("not a number", f"{name} holds a value that is not a finite number")
+    return array
+
+
+def _energies(row: Mapping[str, Any], method: str) -> dict[str, tuple[float | None, float | None]]:
+    energies: dict[str, tuple[float | None, float | None]] = {}
+    more = row.get("energies")
+    if isinstance(more, dict):
+        for name, values in more.items():
+            if isinstance(values, dict):
+                energies[str(name)[:64]] = (_number(values.get("total")), _number(values.get("formation")))
+    formation = _number(row.get("enthalpy_formation_atom"))
+    if formation is not None:
+        name = str(row.get("energy_source") or method)[:64]
+        energies.setdefault(name, (_number(row.get("energy_atom")), formation))
+    return {name: values for name, values in energies.items() if values != (None, None)}
+
+
+def _number(value: Any) -> float | None:
+    """A finite number, also from a string; else None."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None

@@ -1,0 +1,49 @@
+"""What a job can do: the workflow behind each kind, found when it is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from importlib import import_module
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Kind:
+    """workflow and params: "module:name" of `function(params, context) -> dict` and of its dataclass.
+
+    resumable: an interrupted run goes on from what it kept, so it is started again by itself
+    """
+
+    workflow: str
+    params: str
+    resumable: bool
+
+    def function(self) -> Callable[[Any, Any], dict[str, Any]]:
+        return _load(self.workflow)  # type: ignore[no-any-return]
+
+    def parse(self, values: dict[str, Any]) -> Any:
+        """The params dataclass from its JSON form; keys that it no longer has are left out."""
+        cls = _load(self.params)
+        known = {f.name for f in fields(cls)}
+        return cls(**{k: _tuples(v) for k, v in values.items() if k in known})
+
+
+KINDS = {
+    "import": Kind("core.workflows.datasets:import_files", "core.workflows.datasets:ImportParams", True),
+    "prototypes": Kind("core.workflows.prototypes:build", "core.workflows.prototypes:PrototypeParams", True),
+    "train": Kind("core.workflows.train:train", "core.workflows.train:TrainParams", True),
+    "generate": Kind("core.workflows.generate:generate", "core.workflows.generate:GenerateParams", True),
+    "modify": Kind("core.workflows.modify:modify", "core.workflows.modify:ModifyParams", True),
+    "relax": Kind("core.workflows.relax:relax_candidates", "core.workflows.relax:RelaxParams", True),
+}
+
+
+def _load(path: str) -> Any:
+    module, name = path.split(":")
+    return getattr(import_module(module), name)
+
+
+def _tuples(value: Any) -> Any:
+    """JSON knows no tuples; frozen params have nothing else."""
+    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value

@@ -1,0 +1,99 @@
+"""Submit, cancel, resume and watch jobs. The rows are the truth; `tick` moves them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from core.jobs.kinds import KINDS
+from core.jobs.runners import runner_for
+from core.jobs.tick import tick
+from core.settings import settings
+from core.workflows.context import UserError
+from core.workflows.store import folder, store
+from db import jobs as rows
+from db.session import now
+from db.tables import Job
+
+RESUMABLE = ("failed", "cancelled", "lost")
+
+
+def submit(kind: str, title: str, params: Any, device: str = "cpu") -> int:
+    """Queue a job with its params dataclass on a device's queue ("cpu", "cuda:0", "io"); returns its id."""
+    if kind not in KINDS:
+        raise ValueError(f"no kind of job is called {kind!r}")
+    with store().session() as session:
+        job_id = rows.add_job(
+            session, kind=kind, title=title, params=asdict(params), device=device, owner=settings().owner
+        )
+        rows.update_job(session, job_id, folder=str(folder("jobs") / str(job_id)))
+    tick()
+    return job_id
+
+
+def cancel(job_id: int) -> None:
+    """Ask a job to stop. A queued one is cancelled at once; a running one gets seconds, then signals."""
+    with store().session() as session:
+        job = _need(rows.get_job(session, job_id), job_id)
+        if job.status == "queued" and rows.change_status(
+            session, job_id, "queued", "cancelled", finished_at=now(session)
+        ):
+            return
+        if job.status != "running":
+            raise UserError(f"Job {job_id} has ended already ({job.status}).")
+        if job.cancel_requested_at is None:
+            rows.update_job(session, job_id, cancel_requested_at=now(session), message="Stopping")
+
+
+def resume(job_id: int) -> None:
+    """Queue a job again that failed, was cancelled or lost; it goes on from what it kept."""
+    with store().session() as session:
+        job = _need(rows.get_job(session, job_id), job_id)
+        if job.status not in RESUMABLE:
+            raise UserError(f"Job {job_id} is {job.status}: only one that failed, was cancelled or lost can go on.")
+        rows.change_status(
+            session, job_id, job.status, "queued", error="", message="", cancel_requested_at=None, finished_at=None
+        )
+    tick()
+
+
+def get(job_id: int) -> Job:
+    """The job as it is now. Raises UserError where there is none."""
+    with store().session() as session:
+        return _need(rows.get_job(session, job_id), job_id)
+
+
+def logs(job_id: int, lines: int = 200) -> str:
+    """The last lines of a job's log."""
+    job = get(job_id)
+    return runner_for(job.runner).logs(job, lines)
+
+
+def follow(job_id: int, on_change: Callable[[Job], None] | None = None, poll_s: float = 0.3) -> Job:
+    """Wait until a job has ended, calling `on_change` whenever its row changed; returns it."""
+    last: tuple[Any, ...] = ()
+    while True:
+        tick()
+        job = get(job_id)
+        seen = (job.status, job.progress, job.message)
+        if on_change and seen != last:
+            on_change(job)
+        last = seen
+        if job.status in rows.ENDED and not (job.status == "lost" and will_retry(job)):
+            return job
+        time.sleep(poll_s)
+
+
+def will_retry(job: Job) -> bool:
+    """Is a lost job about to be queued again by itself?"""
+    from core.jobs.tick import MAX_ATTEMPTS
+
+    return KINDS[job.kind].resumable and job.attempts < MAX_ATTEMPTS
+
+
+def _need(job: Job | None, job_id: int) -> Job:
+    if job is None:
+        raise UserError(f"There is no job {job_id}.")
+    return job

@@ -1,0 +1,108 @@
+"""Where jobs run. A runner starts a worker for a job, tells whether it lives, stops it and reads its log."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Protocol
+
+import psutil
+
+from core.settings import ROOT
+from db.tables import Job
+
+
+class Runner(Protocol):
+    """A place for workers; Slurm and Ray fit behind it as well as a process here does."""
+
+    def submit(self, job: Job) -> dict[str, object]:
+        """Start the job's worker; returns columns that say where it runs."""
+
+    def status(self, job: Job) -> str:
+        """ "alive", "gone", or "unknown" where this machine cannot tell."""
+
+    def cancel(self, job: Job, force: bool) -> None:
+        """Ask the worker to stop (SIGTERM), or end it (SIGKILL)."""
+
+    def logs(self, job: Job, lines: int) -> str:
+        """The end of the log."""
+
+
+class LocalRunner:
+    """One detached process per job on this machine: it outlives whoever started it."""
+
+    def __init__(self) -> None:
+        self._children: list[subprocess.Popen[bytes]] = []
+        self._lock = threading.Lock()
+
+    def submit(self, job: Job) -> dict[str, object]:
+        path = Path(job.folder)
+        path.mkdir(parents=True, exist_ok=True)
+        with (path / "log.txt").open("ab") as log:
+            child = subprocess.Popen(
+                [sys.executable, "-m", "core.jobs.worker", str(job.id), str(job.attempts)],
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        with self._lock:
+            self._children.append(child)
+        return {"host": socket.gethostname(), "pid": child.pid, "process_started": _started(child.pid)}
+
+    def status(self, job: Job) -> str:
+        self.reap()
+        if job.host != socket.gethostname():
+            return "unknown"
+        if job.pid is None:
+            return "gone"
+        started = _started(job.pid)
+        same = started is not None and (job.process_started is None or abs(started - job.process_started) < 1.0)
+        return "alive" if same else "gone"
+
+    def cancel(self, job: Job, force: bool) -> None:
+        if job.pid is None or self.status(job) != "alive":
+            return
+        try:
+            os.killpg(job.pid, signal.SIGKILL if force else signal.SIGTERM)
+        except ProcessLookupError:
+            return
+
+    def logs(self, job: Job, lines: int) -> str:
+        path = Path(job.folder) / "log.txt"
+        if not path.is_file():
+            return ""
+        with path.open("rb") as file:
+            file.seek(0, os.SEEK_END)
+            file.seek(max(0, file.tell() - 300 * lines))
+            return "\n".join(file.read().decode(errors="replace").splitlines()[-lines:])
+
+    def reap(self) -> None:
+        """Collect ended children, so that none stays behind as a zombie of this process."""
+        with self._lock:
+            self._children = [child for child in self._children if child.poll() is None]
+
+
+def _started(pid: int) -> float | None:
+    """When the process began (seconds since 1970), None where it is gone or a zombie."""
+    try:
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else process.create_time()
+    except psutil.NoSuchProcess:
+        return None
+
+
+_LOCAL = LocalRunner()
+
+
+def runner_for(name: str) -> Runner:
+    """The runner of that name; this project has "local"."""
+    if name != "local":
+        raise ValueError(f"no runner is called {name!r}")
+    return _LOCAL

@@ -1,0 +1,116 @@
+"""A database and its sessions: SQLite or Postgres behind one object."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Float,
+    cast,
+    create_engine,
+    event,
+    extract,
+    func,
+    literal_column,
+    text,
+)
+from sqlalchemy.orm import Session, sessionmaker
+
+_MIGRATIONS = Path(__file__).parent / "migrations"
+_LOCK_KEY = 7_365_626  # any number, the same in every server: Postgres' advisory lock of the migrations
+
+
+class Database:
+    """One database by SQLAlchemy URL. Cheap to make; connects when used."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.engine = _engine(url)
+        self._sessions = sessionmaker(self.engine, expire_on_commit=False)
+
+    @property
+    def is_sqlite(self) -> bool:
+        return self.engine.dialect.name == "sqlite"
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """A session that commits at the end of the block, or rolls everything back if it raises."""
+        with self._sessions() as session, session.begin():
+            yield session
+
+    def migrate(self) -> None:
+        """Bring the tables up to date. Servers that start together wait for each other."""
+        config = Config()
+        config.set_main_option("script_location", str(_MIGRATIONS))
+        with self._migration_lock(), self.engine.connect() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+            connection.commit()
+
+    def dispose(self) -> None:
+        """Close every connection."""
+        self.engine.dispose()
+
+    @contextmanager
+    def _migration_lock(self) -> Iterator[None]:
+        if self.is_sqlite:
+            path = Path(f"{self.engine.url.database}.migrating")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("w") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                yield
+            return
+        with self.engine.connect() as connection:
+            connection.execute(text(f"SELECT pg_advisory_lock({_LOCK_KEY})"))
+            try:
+                yield
+            finally:
+                connection.execute(text(f"SELECT pg_advisory_unlock({_LOCK_KEY})"))
+                connection.commit()
+
+
+def now(session: Session) -> ColumnElement[float]:
+    """Seconds since 1970 by the database's clock, as an SQL expression: servers' clocks may differ."""
+    if session.get_bind().dialect.name == "sqlite":
+        return literal_column("((julianday('now') - 2440587.5) * 86400.0)", Float)
+    return cast(extract("epoch", func.clock_timestamp()), Float)
+
+
+def _engine(url: str) -> Engine:
+    if not url.startswith("sqlite"):
+        return create_engine(url, pool_pre_ping=True)
+    engine = create_engine(url, connect_args={"timeout": 30, "check_same_thread": False})
+    if engine.url.database:
+        Path(engine.url.database).parent.mkdir(parents=True, exist_ok=True)
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _: Any) -> None:
+    """WAL lets pages read while a job writes; without `isolation_level = None` sqlite3 begins when it likes."""
+    connection.isolation_level = None
+    for pragma in ("journal_mode = WAL", "foreign_keys = ON", "busy_timeout = 30000", "synchronous = NORMAL"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    """Deferred for reads; writers that read first say so through `write_lock`, or two of them could deadlock."""
+    connection.exec_driver_sql("BEGIN")
+
+
+def write_lock(session: Session) -> None:
+    """Make this transaction the only one of its kind before it reads what it is going to change."""
+    if session.get_bind().dialect.name == "sqlite":
+        session.execute(text("UPDATE jobs SET id = id WHERE id < 0"))  # takes SQLite's one write lock
+    else:
+        session.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK_KEY + 1})"))
