@@ -26,7 +26,9 @@ def parse_formula(text: str) -> dict[str, int]:
         token = _TOKEN.match(text, place)
         if token is None:
             rest = text[place : place + 12]
-            raise FormulaError(f"The formula cannot be read from {rest!r} on: write elements and counts, as in Ta1W1B6.")
+            raise FormulaError(
+                f"The formula cannot be read from {rest!r} on: write elements and counts, as in Ta1W1B6."
+            )
         symbol, number = token.group(1), token.group(2)
         if symbol:
             if not Element.is_valid_symbol(symbol):

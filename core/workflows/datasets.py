@@ -245,9 +245,7 @@ def build_tensors(
             session.expunge_all()
     index = torch.tensor(formula)
     split = split_by_formula(index, share, seed)
-    return TensorData(
-        concatenate(parts), torch.tensor(ids), index, split, list(formulas), name, method, content
-    )
+    return TensorData(concatenate(parts), torch.tensor(ids), index, split, list(formulas), name, method, content)
 
 
 def summarise(data: TensorData) -> dict[str, Any]:

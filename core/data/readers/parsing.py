@@ -100,7 +100,9 @@ def _chemists_words(error: Exception) -> str:
     """pymatgen's reasons, as far as they help a person."""
     text = " ".join(str(error).split())
     if "no structures" in text.lower() or "Invalid CIF" in text:
-        return "no complete structure could be read: cell, symmetry or atom positions are missing or contradict each other"
+        return (
+            "no complete structure could be read: cell, symmetry or atom positions are missing or contradict each other"
+        )
     return text[:200] or type(error).__name__
 
 
