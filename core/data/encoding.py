@@ -1,7 +1,7 @@
 """Crystals as the states that networks move, and back.
 
-The cell becomes the symmetric matrix S = ½ ln(L Lᵀ) (3 × 3), less what an average cell of so many atoms has, in units of
-its usual spread. It knows nothing of how the crystal is turned, every S is a cell of positive volume, and what a
+The cell becomes the symmetric matrix S = ½ ln(L Lᵀ) (3 × 3), less what an average cell of so many atoms has, in units
+of its usual spread. It knows nothing of how the crystal is turned, every S is a cell of positive volume, and what a
 crystal system asks of a cell is linear in S (compare DiffCSP++, Jiao et al., ICLR 2024).
 """
 

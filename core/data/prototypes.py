@@ -92,7 +92,7 @@ def _library() -> dict[str, Structure]:
 
 def _letters(structure: Structure) -> list[Element]:
     """The elements in the order of AFLOW's letters A, B, …: alphabetical, as in the label's stoichiometry."""
-    return sorted(structure.composition.elements, key=lambda e: e.symbol)
+    return sorted((Element(e.symbol) for e in structure.composition.elements), key=lambda e: e.symbol)
 
 
 def _formula(label: str, elements: Sequence[str]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import spglib
 import torch
@@ -18,7 +20,7 @@ def detect_groups(crystals: Crystals, symprec: float = 0.01) -> Tensor:
 def detect_group(crystals: Crystals, index: int, symprec: float = 0.01) -> int:
     """The space group of one crystal of the batch within `symprec` Å, 0 where spglib finds none."""
     mask = crystals.mask[index]
-    cell = (
+    cell: Any = (
         crystals.lattice[index].double().numpy(),
         crystals.frac[index][mask].double().numpy(),
         crystals.numbers[index][mask].numpy(),

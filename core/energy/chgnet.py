@@ -1,4 +1,4 @@
-"""CHGNet (Deng et al., Nature Machine Intelligence 5, 1031, 2023). Its package carries the weights: it works offline."""
+"""CHGNet (Deng et al., Nature Machine Intelligence 5, 1031, 2023). Its package carries the weights."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ class ConvexHull:
         missing = sorted(set(composition) - set(self.elements))
         if missing:
             raise HullError(
-                f"{', '.join(missing)} is not in the hull {self.chemical_system}: choose a hull of a system that holds it."
+                f"{', '.join(missing)} is not in the hull {self.chemical_system}: choose a hull that holds it."
             )
         target = Composition({e: n for e, n in composition.items() if n > 0})
         decomposition, hull = self._diagram.get_decomp_and_hull_energy_per_atom(target)
@@ -84,7 +84,7 @@ class ConvexHull:
 
     def stable(self) -> list[Phase]:
         """The phases on the hull, elements first, then by formula."""
-        on_hull = {(e.name, e.composition.reduced_formula) for e in self._diagram.stable_entries}
+        on_hull = {(getattr(e, "name", ""), e.composition.reduced_formula) for e in self._diagram.stable_entries}
         found = [p for p in self.phases if (p.label, p.formula) in on_hull]
         elements = [Phase(e, {e: 1.0}, 0.0) for e in self.elements]
         return elements + sorted(found, key=lambda p: p.formula)

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -136,7 +137,7 @@ def prove(potential: Potential, proofs: dict[str, float]) -> None:
 def _known_crystals(names: list[str]) -> Crystals:
     from pymatgen.core import Lattice, Structure
 
-    known = {
+    known: dict[str, tuple[int, float, list[str], Any]] = {
         "MgO": (225, 4.25, ["Mg", "O"], [[0, 0, 0], [0.5, 0.5, 0.5]]),
         "NaCl": (225, 5.69, ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]),
         "Si": (227, 5.46, ["Si"], [[0, 0, 0]]),

@@ -1,4 +1,4 @@
-"""Relaxation in batches: positions and cell with torch-sim's FIRE, or the volume alone by Newton steps on the pressure."""
+"""Relaxation in batches: positions and cell with torch-sim's FIRE, or the volume alone by Newton steps."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def _keep(result: Relaxed, row: int, state: ts.SimState, index: int, force: Tens
 
 
 def _largest_force(state: ts.SimState, cell: bool) -> Tensor:
-    """(B,) the largest norm among a crystal's forces and, where the cell moves, its cell forces (per atom, as in ASE), eV/Å."""
+    """(B,) the largest norm of a crystal's forces and, where the cell moves, its cell forces per atom, eV/Å."""
     norms = state.forces.norm(dim=1)
     largest = norms.new_zeros(state.n_systems).index_reduce(0, state.system_idx, norms, "amax")
     if not cell:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Structure
 
-TOLERANCES = {
+TOLERANCES: dict[str, dict[str, Any]] = {
     "paper": {"ltol": 0.2, "stol": 0.3, "angle_tol": 5.0},
     "field": {"ltol": 0.3, "stol": 0.5, "angle_tol": 10.0},
 }

@@ -20,7 +20,8 @@ class Kind:
     resumable: bool
 
     def function(self) -> Callable[[Any, Any], dict[str, Any]]:
-        return _load(self.workflow)  # type: ignore[no-any-return]
+        function: Callable[[Any, Any], dict[str, Any]] = _load(self.workflow)
+        return function
 
     def parse(self, values: dict[str, Any]) -> Any:
         """The params dataclass from its JSON form; keys that it no longer has are left out."""

@@ -58,7 +58,7 @@ def _collect(candidate_ids: Sequence[int], hull: HullView | None) -> tuple[list[
             for name, m in models.items()
             if name in {c.model for c in found}
         },
-        "seed": sorted({job.params.get("seed") for job in jobs.values() if job and "seed" in job.params}),
+        "seed": sorted({int(job.params["seed"]) for job in jobs.values() if job and "seed" in job.params}),
         "energy_method": sorted({i.row.energy_method for i in items if i.row.energy_method}),
         "hull": _hull_name(hull) if hull else None,
         "versions": {p: _version(p) for p in _PACKAGES} | {"python": platform.python_version()},

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 MAX_LINE = 4_000_000  # bytes of one row
 MAX_CIF = 5_000_000
@@ -131,5 +132,5 @@ def _cif(data: bytes, name: str) -> Raw:
     return Raw("cif", name, data.decode("utf-8", "replace"), name.removesuffix(".cif"))
 
 
-def _open(path: Path, packed: bool) -> io.BufferedIOBase:
-    return gzip.open(path, "rb") if packed else path.open("rb")  # type: ignore[return-value]
+def _open(path: Path, packed: bool) -> Any:
+    return gzip.open(path, "rb") if packed else path.open("rb")
