@@ -6,7 +6,7 @@ import itertools
 import math
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,24 +61,42 @@ def generate(params: GenerateParams, context: Context) -> dict[str, Any]:
     model = load_model(params.model)
     if model.row.task != "generation":
         raise UserError(f"{params.model} modifies structures; choose a model for generation.")
-    wishes = plan(params)
+
+    def conditions(part: list[Wish]) -> Conditions:
+        return conditions_for([w.numbers for w in part], [w.group for w in part], [w.energy for w in part])
+
+    return run_wishes(plan(params), conditions, params.steps, params.seed, Keeper(model, context.job_id), context)
+
+
+def run_wishes(
+    wishes: list[Wish],
+    conditions_of: Callable[[list[Wish]], Conditions],
+    steps: int,
+    seed: int,
+    keeper: Keeper,
+    context: Context,
+) -> dict[str, Any]:
+    """Draw what is asked for and not in the store yet, batch by batch of like sizes, and keep it."""
     with store().session() as session:
         done = rows.candidate_indices(session, context.job_id)
-    keeper = Keeper(model, context.job_id)
-    todo = [w for w in wishes if w.index not in done]
-    todo.sort(key=lambda w: len(w.numbers))
+    todo = sorted((w for w in wishes if w.index not in done), key=lambda w: len(w.numbers))
     started = time.monotonic()
     for start in range(0, len(todo), _BATCH):
         part = todo[start : start + _BATCH]
-        conditions = conditions_for([w.numbers for w in part], [w.group for w in part], [w.energy for w in part])
-        crystals = draw(model, conditions, params.steps, _seeds(params.seed, part), context)
+        crystals = draw(keeper.model, conditions_of(part), steps, _seeds(seed, part), context)
         keeper.keep(part, crystals)
         finished = start + len(part)
         left = (time.monotonic() - started) / finished * (len(todo) - finished)
-        context.progress(
-            (len(done) + finished) / len(wishes), f"{len(done) + finished:,} of {len(wishes):,} candidates", left
-        )
+        count = len(done) + finished
+        context.progress(count / len(wishes), f"{count:,} of {len(wishes):,} candidates", left)
     return {"candidates": len(wishes), "valid": keeper.valid}
+
+
+def candidates_of(job_id: int) -> list[int]:
+    """Ids of a run's candidates, in order."""
+    with store().session() as session:
+        wanted = rows.CandidateFilter(job_id=job_id)
+        return [c.id for c in rows.page_candidates(session, wanted, limit=MAX_CANDIDATES)]
 
 
 def plan(params: GenerateParams) -> list[Wish]:

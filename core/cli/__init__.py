@@ -1,0 +1,1 @@
+"""Every workflow without a browser."""

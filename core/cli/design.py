@@ -1,0 +1,178 @@
+"""`train`, `generate`, `modify`, `relax`, `match`: what a day of design is made of."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from core.cli.common import Console, add, add_detach, is_json, new_folder, run_job
+
+
+def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
+    _add_train(commands, shared)
+    parser = add(commands, shared, "generate", "new crystals of a composition", _generate)
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--formula", nargs="+", required=True, help="cell content: Ta2W2B12 is two units of TaWB6")
+    parser.add_argument("--space-group", nargs="*", type=int, default=[])
+    parser.add_argument("--energy", nargs="*", type=float, default=[], help="formation energies, eV/atom")
+    _add_sampling(parser)
+    parser = add(commands, shared, "modify", "a given structure towards a more stable polymorph", _modify)
+    parser.add_argument("--model", required=True)
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--space-group", nargs="*", type=int, default=[])
+    parser.add_argument("--energy-change", nargs="*", type=float, default=[], help="eV/atom, negative is more stable")
+    _add_sampling(parser)
+    parser = add(commands, shared, "relax", "files of structures with a potential", _relax, store=False)
+    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH")
+    parser.add_argument("--potential", choices=["m3gnet", "chgnet"], default="", help="default: the best one here")
+    parser.add_argument("--positions-only", action="store_true", help="leave the cell as it is")
+    parser.add_argument("--fmax", type=float, default=0.05, help="eV/Å")
+    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--out", type=Path, required=True)
+    parser = add(commands, shared, "match", "two files of structures, row by row", _match, store=False)
+    parser.add_argument("first", type=Path)
+    parser.add_argument("second", type=Path)
+    parser.add_argument("--matcher", choices=["paper", "field"], default="paper")
+
+
+def _add_train(commands: Any, shared: argparse.ArgumentParser) -> None:
+    parser = add(commands, shared, "train", "a model on a dataset", _train)
+    parser.add_argument("--dataset", required=True)
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--task", choices=["generation", "modification"], default="generation")
+    parser.add_argument("--method", default="", help="cfm-uniform (generation) or cfm (modification)")
+    parser.add_argument("--network", default="transformer")
+    parser.add_argument("--preset", default="small", help="small or quick")
+    parser.add_argument("--minutes", type=float)
+    parser.add_argument("--steps", type=int)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--learning-rate", type=float, default=5e-4)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda:0")
+    add_detach(parser)
+
+
+def _add_sampling(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--count", type=int, default=8, help="candidates per combination of conditions")
+    parser.add_argument("--steps", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--out", type=Path, help="a folder for candidates.csv, CIFs and manifest.json")
+
+
+def _train(asked: argparse.Namespace) -> dict[str, Any]:
+    from core.workflows.train import TrainParams, check_params
+
+    params = TrainParams(
+        asked.dataset,
+        asked.name,
+        asked.task,
+        asked.method,
+        asked.network,
+        asked.preset,
+        asked.steps,
+        asked.minutes,
+        asked.batch,
+        asked.learning_rate,
+        asked.seed,
+    )
+    check_params(params)
+    return run_job("train", f"Train {asked.name}", params, asked.device, asked.detach)
+
+
+def _generate(asked: argparse.Namespace) -> dict[str, Any]:
+    from core.workflows.generate import GenerateParams, plan
+
+    params = GenerateParams(
+        asked.model,
+        tuple(asked.formula),
+        tuple(asked.space_group),
+        tuple(asked.energy),
+        asked.count,
+        asked.steps,
+        asked.seed,
+    )
+    plan(params)
+    result = run_job("generate", f"Generate {' '.join(asked.formula)}", params, asked.device)
+    return _take_home(asked, result)
+
+
+def _modify(asked: argparse.Namespace) -> dict[str, Any]:
+    from core.workflows.modify import ModifyParams, read_start
+
+    read_start(asked.file)
+    params = ModifyParams(
+        asked.model,
+        asked.file.read_text(errors="replace"),
+        asked.file.name,
+        tuple(asked.space_group),
+        tuple(asked.energy_change),
+        asked.count,
+        asked.steps,
+        asked.seed,
+    )
+    return _take_home(asked, run_job("modify", f"Modify {asked.file.name}", params, asked.device))
+
+
+def _take_home(asked: argparse.Namespace, result: dict[str, Any]) -> dict[str, Any]:
+    """Write the candidates of a finished run where --out says."""
+    from core.workflows.export import bundle_folder
+    from core.workflows.generate import candidates_of
+
+    if asked.out and result["status"] == "done":
+        bundle_folder(candidates_of(result["job"]), new_folder(asked.out))
+        if not is_json(asked):
+            print(f"{result['candidates']} candidates in {asked.out}")
+    return result
+
+
+def _relax(asked: argparse.Namespace) -> dict[str, Any]:
+    from core.crystals import to_structures
+    from core.export.bundle import cif_text
+    from core.workflows.relax import RelaxParams, read_structures, relax_crystals
+
+    labels, crystals, problems = read_structures(asked.paths)
+    params = RelaxParams((), asked.potential, not asked.positions_only, asked.fmax, asked.steps)
+    relaxed, values = relax_crystals(crystals, params, Console())
+    folder = new_folder(asked.out)
+    lines = []
+    for label, structure, value in zip(labels, to_structures(relaxed.crystals), values, strict=True):
+        plain = {k: v for k, v in value.items() if k != "cell"}
+        name = "".join(c if c.isalnum() or c in "-_." else "-" for c in label)[:100] + ".cif"
+        if not str(value["status"]).startswith("failed"):
+            tags = {k: str(v) for k, v in plain.items() if v is not None}
+            (folder / name).write_text(cif_text(structure, tags))
+        lines.append({"label": label, "file": name, **plain})
+    (folder / "relaxed.json").write_text(json.dumps(lines, indent=1) + "\n")
+    failed = sum(str(v["status"]).startswith("failed") for v in values)
+    result = {"relaxed": len(values) - failed, "failed": failed, "unread": len(problems), "method": values[0]["method"]}
+    if not is_json(asked):
+        print(f"{result['relaxed']} relaxed with {result['method']}, {failed} failed; in {folder}")
+        for place, sentence in problems:
+            print(f"{place}: {sentence}")
+    return result
+
+
+def _match(asked: argparse.Namespace) -> dict[str, Any]:
+    from core.crystals import to_structures
+    from core.evaluation.matching import rms_distance
+    from core.workflows.context import UserError
+    from core.workflows.relax import read_structures
+
+    read = [read_structures([path]) for path in (asked.first, asked.second)]
+    first, second = (to_structures(crystals) for _, crystals, _ in read)
+    if len(first) != len(second):
+        raise UserError(f"{asked.first.name} has {len(first)} structures, {asked.second.name} {len(second)}.")
+    distances = [rms_distance(a, b, asked.matcher) for a, b in zip(first, second, strict=True)]
+    found = [d for d in distances if d is not None]
+    result = {
+        "pairs": len(distances),
+        "matched": len(found),
+        "match_rate": len(found) / len(distances),
+        "rms": sum(found) / len(found) if found else None,
+    }
+    if not is_json(asked):
+        print(f"{len(found)} of {len(distances)} pairs match ({asked.matcher})")
+    return result

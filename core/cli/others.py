@@ -1,0 +1,201 @@
+"""`hull …`, `models …`, `jobs …`, `potentials …`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from core.cli.common import add, duration, is_json, table
+from core.workflows.context import UserError
+
+
+def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
+    hull = commands.add_parser("hull", help="import and show hulls, place candidates").add_subparsers(required=True)
+    add(hull, shared, "import", "a hull from JSON or CSV", _hull_import).add_argument("file", type=Path)
+    parser = add(hull, shared, "show", "the phases of a hull", _hull_show)
+    parser.add_argument("system")
+    parser.add_argument("--method", default="")
+    parser = add(hull, shared, "place", "the candidates of a folder (candidates.csv) on a hull", _hull_place)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--system", required=True)
+    parser.add_argument("--method", default="")
+    models = commands.add_parser("models", help="list, add, delete models").add_subparsers(required=True)
+    add(models, shared, "list", "all models", _models_list)
+    parser = add(models, shared, "add", "a model's folder (safetensors and config.json)", _models_add)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--name", default="")
+    add(models, shared, "delete", "a model", _models_delete).add_argument("name")
+    jobs = commands.add_parser("jobs", help="list, cancel, resume jobs").add_subparsers(required=True)
+    add(jobs, shared, "list", "the latest jobs", _jobs_list)
+    for name, help_, run in (
+        ("cancel", "stop a job; what it has is kept", _jobs_cancel),
+        ("resume", "go on with a job that failed, was cancelled or lost", _jobs_resume),
+        ("log", "the end of a job's log", _jobs_log),
+    ):
+        add(jobs, shared, name, help_, run).add_argument("id", type=int)
+    potentials = commands.add_parser("potentials", help="list, fetch potentials").add_subparsers(required=True)
+    add(potentials, shared, "list", "which potentials can be used here", _potentials_list, store=False)
+    parser = add(potentials, shared, "fetch", "M3GNet's weights, once", _potentials_fetch, store=False)
+    parser.add_argument("name", choices=["m3gnet"])
+
+
+def _hull_import(asked: argparse.Namespace) -> dict[str, Any]:
+    from core.workflows.hulls import import_hull
+
+    view = import_hull(asked.file)
+    if not is_json(asked):
+        print(f"{view.row.chemical_system} by {view.row.method}: {len(view.entries)} phases")
+    return {"system": view.row.chemical_system, "method": view.row.method, "entries": len(view.entries)}
+
+
+def _hull_show(asked: argparse.Namespace) -> dict[str, Any]:
+    from core.workflows.hulls import get_hull
+
+    view = get_hull(asked.system, asked.method)
+    stable = view.hull.stable()
+    if not is_json(asked):
+        print(f"{view.row.chemical_system} by {view.row.method}: {len(view.entries)} phases, {len(stable)} on the hull")
+        print(view.about)
+        table(["formula", "eV/atom", "phase"], [[p.formula, f"{p.formation:.4f}", p.label] for p in stable])
+    return {
+        "system": view.row.chemical_system,
+        "method": view.row.method,
+        "entries": len(view.entries),
+        "stable": [{"formula": p.formula, "formation": p.formation, "label": p.label} for p in stable],
+    }
+
+
+def _hull_place(asked: argparse.Namespace) -> dict[str, Any]:
+    import csv
+
+    from core.data.formulas import FormulaError, parse_formula
+    from core.energy.hull import HullError
+    from core.workflows.hulls import get_hull
+
+    path = asked.folder / "candidates.csv"
+    if not path.is_file():
+        raise UserError(f"{asked.folder} holds no candidates.csv.")
+    view = get_hull(asked.system, asked.method)
+    placed, refused = [], []
+    with path.open(newline="") as file:
+        for row in csv.DictReader(file):
+            name = row.get("id", "?")
+            if row.get("energy_method") != view.row.method or not row.get("energy"):
+                refused.append(f"{name}: no energy by {view.row.method}; relax it with that potential first")
+                continue
+            try:
+                counts = {s: float(n) for s, n in parse_formula(row["formula"]).items()}
+                place = view.hull.place(counts, float(row["energy"]))
+            except (FormulaError, HullError, ValueError) as error:
+                refused.append(f"{name}: {error}")
+                continue
+            placed.append(
+                {"id": name, "formula": row["formula"], "e_above_hull": place.above, "against": place.against}
+            )
+    placed.sort(key=lambda p: p["e_above_hull"])
+    if not is_json(asked):
+        table(
+            ["id", "formula", "eV/atom above hull"],
+            [[p["id"], p["formula"], f"{p['e_above_hull']:.4f}"] for p in placed],
+        )
+        print("\n".join(refused))
+    return {"placed": placed, "refused": refused, "hull": f"{view.row.chemical_system} {view.row.method}"}
+
+
+def _models_list(asked: argparse.Namespace) -> dict[str, Any]:
+    from core.workflows.models import list_models
+
+    found = list_models()
+    if not is_json(asked):
+        headings = ["name", "task", "parameters", "dataset", "energies"]
+        table(
+            headings,
+            [[m.name, m.task, m.card.get("parameters"), m.card.get("dataset"), m.energy_method] for m in found],
+        )
+    return {"models": [m.name for m in found]}
+
+
+def _models_add(asked: argparse.Namespace) -> dict[str, Any]:
+    from core.workflows.models import register
+
+    if not asked.folder.is_dir():
+        raise UserError(f"There is no folder {asked.folder}.")
+    model = register(asked.name or asked.folder.resolve().name, asked.folder)
+    return {"model": model.name, "hash": model.hash}
+
+
+def _models_delete(asked: argparse.Namespace) -> dict[str, Any]:
+    from core.workflows.models import delete_model
+
+    delete_model(asked.name)
+    return {"deleted": asked.name}
+
+
+def _jobs_list(asked: argparse.Namespace) -> dict[str, Any]:
+    from core.workflows.store import store
+    from db.jobs import list_jobs
+
+    with store().session() as session:
+        found = list_jobs(session, limit=50)
+    if not is_json(asked):
+        rows = [
+            [
+                j.id,
+                j.kind,
+                j.title,
+                j.status,
+                "" if j.progress is None else f"{100 * j.progress:.0f} %",
+                j.message,
+                duration(j.eta_s) if j.eta_s else "",
+            ]
+            for j in found
+        ]
+        table(["id", "kind", "title", "status", "done", "message", "to go"], rows)
+    return {"jobs": [{"id": j.id, "kind": j.kind, "status": j.status, "progress": j.progress} for j in found]}
+
+
+def _jobs_cancel(asked: argparse.Namespace) -> dict[str, Any]:
+    from core.jobs import queue
+
+    queue.cancel(asked.id)
+    job = queue.follow(asked.id)
+    return {"job": job.id, "job_status": job.status}
+
+
+def _jobs_resume(asked: argparse.Namespace) -> dict[str, Any]:
+    from core.jobs import queue
+
+    queue.resume(asked.id)
+    return {"job": asked.id, "job_status": queue.get(asked.id).status}
+
+
+def _jobs_log(asked: argparse.Namespace) -> dict[str, Any]:
+    from core.jobs import queue
+
+    text = queue.logs(asked.id)
+    if not is_json(asked):
+        print(text)
+    return {"job": asked.id, "log": text}
+
+
+def _potentials_list(asked: argparse.Namespace) -> dict[str, Any]:
+    from core.workflows.relax import potential_choices
+
+    found = potential_choices()
+    if not is_json(asked):
+        for choice in found:
+            print(f"{choice.key:8} {choice.about}{': ' + choice.problem if choice.problem else ''}")
+    return {"potentials": {c.key: c.problem or "ready" for c in found}}
+
+
+def _potentials_fetch(asked: argparse.Namespace) -> dict[str, Any]:
+    from core.energy.load import fetch_m3gnet
+    from core.energy.potential import PotentialError
+
+    try:
+        folder = fetch_m3gnet()
+    except PotentialError as error:
+        raise UserError(str(error)) from error
+    print(f"M3GNet's weights are in {folder}")
+    return {"folder": str(folder)}
