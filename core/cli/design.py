@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -130,26 +131,28 @@ def _take_home(asked: argparse.Namespace, result: dict[str, Any]) -> dict[str, A
 
 def _relax(asked: argparse.Namespace) -> dict[str, Any]:
     from core.crystals import to_structures
-    from core.export.bundle import cif_text
+    from core.export.bundle import BundleItem, write_folder
+    from core.workflows.export import relaxed_row
     from core.workflows.relax import RelaxParams, read_structures, relax_crystals
 
     labels, crystals, problems = read_structures(asked.paths)
     params = RelaxParams((), asked.potential, not asked.positions_only, asked.fmax, asked.steps)
     relaxed, values = relax_crystals(crystals, params, Console())
-    folder = new_folder(asked.out)
-    lines = []
-    for label, structure, value in zip(labels, to_structures(relaxed.crystals), values, strict=True):
-        plain = {k: v for k, v in value.items() if k != "cell"}
-        name = "".join(c if c.isalnum() or c in "-_." else "-" for c in label)[:100] + ".cif"
-        if not str(value["status"]).startswith("failed"):
-            tags = {k: str(v) for k, v in plain.items() if v is not None}
-            (folder / name).write_text(cif_text(structure, tags))
-        lines.append({"label": label, "file": name, **plain})
-    (folder / "relaxed.json").write_text(json.dumps(lines, indent=1) + "\n")
-    failed = sum(str(v["status"]).startswith("failed") for v in values)
-    result = {"relaxed": len(values) - failed, "failed": failed, "unread": len(problems), "method": values[0]["method"]}
+    before, after = to_structures(crystals), to_structures(relaxed.crystals)
+    good = [i for i, v in enumerate(values) if not str(v["status"]).startswith("failed")]
+    items = [BundleItem(relaxed_row(labels[i], crystals, i, values[i]), before[i], after[i]) for i in good]
+    report = [
+        {"label": n, **{k: v for k, v in value.items() if k != "cell"}} for n, value in zip(labels, values, strict=True)
+    ]
+    folder, method = new_folder(asked.out), values[0]["method"]
+    write_folder(folder, items, {"energy_method": [method], "relaxation": asdict(params)})
+    (folder / "relaxed.json").write_text(json.dumps(report, indent=1) + "\n")
+    result = {"relaxed": len(good), "failed": len(values) - len(good), "unread": len(problems), "method": method}
     if not is_json(asked):
-        print(f"{result['relaxed']} relaxed with {result['method']}, {failed} failed; in {folder}")
+        print(f"{len(good)} relaxed with {method}, {result['failed']} failed; in {folder}")
+        for line in report:
+            if str(line["status"]).startswith("failed"):
+                print(f"{line['label']}: {line['status']}")
         for place, sentence in problems:
             print(f"{place}: {sentence}")
     return result

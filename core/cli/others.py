@@ -76,23 +76,23 @@ def _hull_place(asked: argparse.Namespace) -> dict[str, Any]:
     path = asked.folder / "candidates.csv"
     if not path.is_file():
         raise UserError(f"{asked.folder} holds no candidates.csv.")
-    view = get_hull(asked.system, asked.method)
-    placed, refused = [], []
     with path.open(newline="") as file:
-        for row in csv.DictReader(file):
-            name = row.get("id", "?")
-            if row.get("energy_method") != view.row.method or not row.get("energy"):
-                refused.append(f"{name}: no energy by {view.row.method}; relax it with that potential first")
-                continue
-            try:
-                counts = {s: float(n) for s, n in parse_formula(row["formula"]).items()}
-                place = view.hull.place(counts, float(row["energy"]))
-            except (FormulaError, HullError, ValueError) as error:
-                refused.append(f"{name}: {error}")
-                continue
-            placed.append(
-                {"id": name, "formula": row["formula"], "e_above_hull": place.above, "against": place.against}
-            )
+        rows = list(csv.DictReader(file))
+    methods = {row["energy_method"] for row in rows if row.get("energy") and row.get("energy_method")}
+    view = get_hull(asked.system, asked.method or (methods.pop() if len(methods) == 1 else ""))
+    placed, refused = [], []
+    for row in rows:
+        name = row.get("id", "?")
+        if row.get("energy_method") != view.row.method or not row.get("energy"):
+            refused.append(f"{name}: no energy by {view.row.method}; relax it with that potential first")
+            continue
+        try:
+            counts = {s: float(n) for s, n in parse_formula(row["formula"]).items()}
+            place = view.hull.place(counts, float(row["energy"]))
+        except (FormulaError, HullError, ValueError) as error:
+            refused.append(f"{name}: {error}")
+            continue
+        placed.append({"id": name, "formula": row["formula"], "e_above_hull": place.above, "against": place.against})
     placed.sort(key=lambda p: p["e_above_hull"])
     if not is_json(asked):
         table(

@@ -127,7 +127,7 @@ def _plain(value: Any) -> Any:
     """Numbers to six digits; text that a spreadsheet would run as a formula is kept from it."""
     if isinstance(value, float):
         return f"{value:.6f}"
-    return f"'{value}" if isinstance(value, str) and value[:1] in "=+-@" else value
+    return f"'{value}" if isinstance(value, str) and value.startswith(tuple("=+-@")) else value
 
 
 def _safe(text: str) -> str:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from core.crystals import to_structures, unpack_cells
+from core.crystals import Crystals, to_structures, unpack_cells
+from core.energy.potential import shortest_distances
 from core.export.bundle import BundleItem, BundleRow, write_folder, zip_bytes
 from core.workflows.context import UserError
 from core.workflows.hulls import HullView, get_hull_by_id, hull_systems_for, place_candidates
 from core.workflows.models import list_models
+from core.workflows.relax import SYMPREC
 from core.workflows.store import store
 from db import candidates as rows
 from db import jobs as job_rows
@@ -78,7 +80,7 @@ def _item(candidate: Candidate, relaxation: Relaxation | None, placed: Any, hull
         natoms=candidate.natoms,
         group_asked=candidate.group_asked,
         group_found=relaxation.group_found if relaxed and relaxation else candidate.group_found,
-        symprec=0.1 if relaxed else candidate.symprec,
+        symprec=SYMPREC if relaxed else candidate.symprec,
         energy_asked=candidate.energy_asked,
         energy=relaxation.formation_after if relaxation else None,
         energy_method=relaxation.method if relaxation else candidate.energy_method,
@@ -90,6 +92,27 @@ def _item(candidate: Candidate, relaxation: Relaxation | None, placed: Any, hull
         unique=candidate.unique,
     )
     return BundleItem(row, generated, relaxed)
+
+
+def relaxed_row(label: str, crystals: Crystals, index: int, values: Mapping[str, Any]) -> BundleRow:
+    """The row of a crystal that came from a file and was relaxed; `values` as `relaxation_values` gives them."""
+    return BundleRow(
+        id=label,
+        formula=crystals.formula(index),
+        natoms=int(crystals.natoms[index]),
+        group_asked=None,
+        group_found=values["group_found"],
+        symprec=SYMPREC,
+        energy_asked=None,
+        energy=values["formation_after"],
+        energy_method=str(values["method"]),
+        e_above_hull=None,
+        hull="",
+        min_distance=float(shortest_distances(crystals[[index]])[0]),
+        valid=True,
+        novel=None,
+        unique=None,
+    )
 
 
 def _latest(relaxations: Sequence[Relaxation]) -> dict[int, Relaxation]:

@@ -16,7 +16,8 @@ from typing import Any
 from core.data.formulas import FormulaError, parse_formula
 from core.data.readers.records import Problem, from_row
 from core.energy.hull import ConvexHull, HullError, Phase, Place
-from core.settings import ASSETS
+from core.energy.load import default_choice
+from core.settings import ASSETS, settings
 from core.workflows.context import UserError
 from core.workflows.store import store
 from db import candidates as rows
@@ -167,14 +168,15 @@ def list_hulls(chemical_system: str | None = None) -> list[Hull]:
 
 
 def get_hull(chemical_system: str, method: str = "") -> HullView:
-    """The hull of a system by a method (any, where none is named). Raises UserError naming what there is."""
+    """The hull of a system by a method; where none is named, that of the potential used here. Raises UserError."""
     system = "-".join(sorted(chemical_system.replace(" ", "").split("-")))
     found = [h for h in list_hulls(system) if not method or h.method == method]
     if not found:
         known = ", ".join(f"{h.chemical_system} by {h.method}" for h in list_hulls()) or "none yet"
         wanted = f"{system} by {method}" if method else system
         raise UserError(f"There is no hull of {wanted}. Hulls here: {known}.")
-    return get_hull_by_id(found[0].id)
+    preferred = default_choice(settings().m3gnet).method
+    return get_hull_by_id(min(found, key=lambda h: h.method != preferred).id)
 
 
 def get_hull_by_id(hull_id: int) -> HullView:
