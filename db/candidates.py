@@ -111,3 +111,7 @@ def hull_entries(session: Session, hull_id: int) -> list[HullEntry]:
 
 def drop_hull(session: Session, hull_id: int) -> None:
     session.execute(delete(Hull).where(Hull.id == hull_id))
+
+
+def count_relaxations(session: Session) -> int:
+    return int(session.scalar(select(func.count()).select_from(Relaxation)) or 0)

@@ -68,7 +68,7 @@ def import_files(params: ImportParams, context: Context) -> dict[str, Any]:
         taken = _Taken(import_id)
         started = time.monotonic()
         for path, name in zip(paths, names, strict=True):
-            _read(path, name if len(paths) > 1 else "", params.method, taken, context, started)
+            _read(path, name, len(paths) > 1, params.method, taken, context, started)
         taken.flush()
         if not taken.total:
             raise UserError(_nothing_taken(names, taken))
@@ -156,9 +156,9 @@ def _begin(params: ImportParams, names: Sequence[str], context: Context) -> int:
     return import_id
 
 
-def _read(path: Path, name: str, method: str, taken: _Taken, context: Context, started: float) -> None:
-    """One file into the store. `name` stands before its places where there are several files."""
-    prefix = f"{name}, " if name else ""
+def _read(path: Path, name: str, several: bool, method: str, taken: _Taken, context: Context, started: float) -> None:
+    """One file into the store. Its name stands before its places where there are several files."""
+    prefix = f"{name}, " if several else ""
     try:
         for records, problems in parse_rows(raw_rows(path, name), method):
             taken.add(records, problems, prefix)

@@ -1,0 +1,13 @@
+"""The dashboard: `streamlit run app.py`."""
+
+from pathlib import Path
+
+import streamlit as st
+
+from core.ui.server import lifespan, on_script_error
+
+app = st.App(
+    Path(__file__).parent / "core" / "ui" / "router.py",
+    lifespan=lifespan,
+    on_script_error=on_script_error,
+)

@@ -1,0 +1,176 @@
+"""Charts as pure functions from data to an Altair chart; tested without a browser."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+ACCENT = "#2f6f8f"
+MUTED = "#9aa3a8"
+WARM = "#c8793a"
+
+
+def elements(counts: Mapping[str, int]) -> alt.Chart:
+    """Structures that hold each element, most frequent first; at most 30 are drawn."""
+    rows = sorted(counts.items(), key=lambda item: -item[1])[:30]
+    data = pd.DataFrame(rows, columns=["element", "structures"])
+    return _bars(data, "element:N", "structures")
+
+
+def space_groups(counts: Mapping[str, int]) -> alt.Chart:
+    """Structures per space group, the 25 most frequent by number."""
+    named = {k: v for k, v in counts.items() if k != "0"}
+    rows = sorted(sorted(named.items(), key=lambda item: -item[1])[:25], key=lambda item: int(item[0]))
+    return _bars(pd.DataFrame(rows, columns=["space group", "structures"]), "space group:N", "structures")
+
+
+def histogram(values: np.ndarray, title: str, bins: int = 40, integer: bool = False) -> alt.Chart:
+    """How often values occur; NaN are left out. Binned here, so that the browser gets a few numbers."""
+    values = values[np.isfinite(values)]
+    if integer:
+        found, counts = np.unique(values.astype(int), return_counts=True)
+        return _bars(pd.DataFrame({title: found, "structures": counts}), f"{title}:O", "structures")
+    low, high = np.quantile(values, [0.002, 0.998]) if len(values) else (0.0, 1.0)
+    counts, edges = np.histogram(values, bins=bins, range=(low, max(high, low + 1e-6)))
+    data = pd.DataFrame({"from": edges[:-1], "to": edges[1:], "structures": counts})
+    return (
+        alt.Chart(data)
+        .mark_bar(color=ACCENT)
+        .encode(
+            x=alt.X("from:Q", bin="binned", title=title),
+            x2="to:Q",
+            y=alt.Y("structures:Q", title="structures"),
+            tooltip=[alt.Tooltip("from:Q", format=".3f"), alt.Tooltip("to:Q", format=".3f"), "structures:Q"],
+        )
+        .properties(height=220)
+    )
+
+
+def losses(metrics: Sequence[tuple[int, str, float]]) -> alt.Chart:
+    """Training and validation loss by step, on a logarithmic scale."""
+    names = {"loss": "training", "validation_loss": "validation"}
+    rows = [(step, names[name], value) for step, name, value in metrics if name in names and value > 0]
+    data = pd.DataFrame(rows, columns=["step", "part", "loss"])
+    if len(data) > 2000:
+        data = data[data["step"].isin(sorted(data["step"].unique())[:: len(data) // 1000])]
+    colour = alt.Color("part:N", title=None, scale=alt.Scale(domain=["training", "validation"], range=[MUTED, ACCENT]))
+    return (
+        alt.Chart(data)
+        .mark_line(point=alt.OverlayMarkDef(size=14) if len(data) < 200 else False)
+        .encode(
+            x=alt.X("step:Q", title="step"),
+            y=alt.Y("loss:Q", scale=alt.Scale(type="log", nice=False), title="loss"),
+            color=colour,
+            tooltip=["step:Q", "part:N", alt.Tooltip("loss:Q", format=".4f")],
+        )
+        .properties(height=300)
+    )
+
+
+def hull_ternary(
+    elements_: Sequence[str],
+    phases: Sequence[Mapping[str, Any]],
+    edges: Sequence[tuple[Mapping[str, float], Mapping[str, float]]],
+    candidates: Sequence[Mapping[str, Any]] = (),
+) -> Any:
+    """A ternary hull as a triangle, elements at the corners.
+
+    phases and candidates: mappings with fractions {element: share}, formula, label, formation and above_hull in
+    eV/atom. Squares are phases on the hull, dots others; diamonds are candidates, coloured by energy above hull.
+    """
+    lines = [(*_xy(a, elements_), *_xy(b, elements_)) for a, b in edges]
+    segments = pd.DataFrame(lines, columns=["x", "y", "x2", "y2"])
+    hidden: dict[str, Any] = {"axis": None, "scale": alt.Scale(domain=[-0.08, 1.08])}
+    base_x = alt.X("x:Q", **hidden)
+    base_y = alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[-0.1, 0.98]))
+    layers: list[alt.Chart] = [
+        alt.Chart(segments).mark_rule(color=MUTED, opacity=0.6).encode(x=base_x, y=base_y, x2="x2:Q", y2="y2:Q"),
+        *_phase_layers(_points(phases, elements_), base_x, base_y),
+    ]
+    if candidates:
+        layers.append(_candidate_layer(_points(candidates, elements_), base_x, base_y))
+    return alt.layer(*layers).properties(height=470).configure_view(stroke=None)
+
+
+def hull_binary(
+    elements_: Sequence[str], phases: Sequence[Mapping[str, Any]], candidates: Sequence[Mapping[str, Any]] = ()
+) -> Any:
+    """A binary hull as a curve: share of the second element against formation energy (eV/atom)."""
+    first, second = elements_
+    x = alt.X("x:Q", title=f"share of {second} in {first}-{second}", scale=alt.Scale(domain=[0, 1]))
+    y = alt.Y("formation:Q", title="formation energy (eV/atom)")
+    data = _points(phases, elements_).assign(x=[p["fractions"].get(second, 0.0) for p in phases])
+    stable = data[data["stable"]].sort_values("x")
+    curve = alt.Chart(stable).mark_line(color=MUTED).encode(x=x, y=y)
+    layers: list[alt.Chart] = [curve, *_phase_layers(data, x, y)]
+    if candidates:
+        points = _points(candidates, elements_).assign(x=[c["fractions"].get(second, 0.0) for c in candidates])
+        layers.append(_candidate_layer(points, x, y))
+    return alt.layer(*layers).properties(height=420)
+
+
+def _phase_layers(data: pd.DataFrame, x: alt.X, y: alt.Y) -> list[alt.Chart]:
+    tooltip = _tooltip()
+    others, stable = data[~data["stable"]], data[data["stable"]]
+    return [
+        alt.Chart(others).mark_circle(color=MUTED, size=28, opacity=0.55).encode(x=x, y=y, tooltip=tooltip),
+        alt.Chart(stable).mark_square(color=ACCENT, size=85, opacity=1).encode(x=x, y=y, tooltip=tooltip),
+        alt.Chart(stable)
+        .mark_text(dy=-13, fontSize=12, fontWeight=600, color=ACCENT)
+        .encode(x=x, y=y, text="formula:N", tooltip=tooltip),
+    ]
+
+
+def _candidate_layer(data: pd.DataFrame, x: alt.X, y: alt.Y) -> alt.Chart:
+    """Candidates, the lowest of each composition on top."""
+    data = data.sort_values("above_hull", ascending=False)
+    high = float(max(0.05, min(0.5, data["above_hull"].max())))
+    colour = alt.Color(
+        "above_hull:Q",
+        title="candidates: eV/atom above hull",
+        scale=alt.Scale(
+            domain=[min(0.0, float(data["above_hull"].min())), high], range=["#2e8b57", "#e0a030", "#b5535c"]
+        ),
+        legend=alt.Legend(orient="bottom", gradientLength=260, titleLimit=300),
+    )
+    return (
+        alt.Chart(data)
+        .mark_point(shape="diamond", filled=True, size=170, opacity=1, stroke="#22282c", strokeWidth=1)
+        .encode(x=x, y=y, color=colour, tooltip=_tooltip())
+    )
+
+
+def _tooltip() -> list[alt.Tooltip]:
+    return [
+        alt.Tooltip("formula:N"),
+        alt.Tooltip("label:N", title="what"),
+        alt.Tooltip("formation:Q", title="formation (eV/atom)", format=".4f"),
+        alt.Tooltip("above_hull:Q", title="above hull (eV/atom)", format=".4f"),
+    ]
+
+
+def _points(items: Sequence[Mapping[str, Any]], elements_: Sequence[str]) -> pd.DataFrame:
+    rows = [(*_xy(i["fractions"], elements_), i["formula"], i["label"], i["formation"], i["above_hull"]) for i in items]
+    data = pd.DataFrame(rows, columns=["x", "y", "formula", "label", "formation", "above_hull"])
+    return data.assign(stable=data["above_hull"] <= 1e-9)
+
+
+def _xy(fractions: Mapping[str, float], elements_: Sequence[str]) -> tuple[float, float]:
+    """Barycentric coordinates: the second element at the right corner, the third on top."""
+    second = fractions.get(elements_[1], 0.0)
+    third = fractions.get(elements_[2], 0.0) if len(elements_) > 2 else 0.0
+    return second + third / 2, third * 3**0.5 / 2
+
+
+def _bars(data: pd.DataFrame, x: str, y: str) -> alt.Chart:
+    name = x.split(":")[0]
+    return (
+        alt.Chart(data)
+        .mark_bar(color=ACCENT)
+        .encode(x=alt.X(x, sort=None, title=name, axis=alt.Axis(labelAngle=0)), y=alt.Y(f"{y}:Q"), tooltip=[name, y])
+        .properties(height=220)
+    )

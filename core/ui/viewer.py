@@ -1,0 +1,115 @@
+"""A crystal in 3D: py3Dmol on 3Dmol.js served by the app itself.
+
+Everything drawn is made from numbers (atomic numbers, coordinates, cell); no label, formula or file name of a user
+reaches the script, and what does is escaped.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import py3Dmol
+import pymatgen.vis
+import streamlit as st
+import yaml
+
+from core.crystals import Crystals
+from core.data.rows import symbol
+
+SCRIPT = "/app/static/3Dmol-min.js"
+_EDGE = 0.02  # a site so near a face of the cell is drawn on the opposite face too
+_CORNERS = [(i, j, k) for i in (0, 1) for j in (0, 1) for k in (0, 1)]
+_AXES = {"a": "#c0504d", "b": "#4f8f4f", "c": "#4a6fb5"}
+
+
+def show_crystal(crystals: Crystals, index: int = 0, height: int = 400) -> None:
+    """Draw one crystal of a batch with its cell, axes and a legend of its elements."""
+    st.iframe(crystal_html(crystals, index, height), height=height + 8)
+    numbers = sorted(set(crystals.numbers[index][crystals.mask[index]].tolist()))
+    dots = " ".join(
+        f'<span style="white-space:nowrap;margin-right:.8rem"><span style="display:inline-block;width:.75rem;'
+        f"height:.75rem;border-radius:50%;border:1px solid #8884;background:{colours()[symbol(z)]};"
+        f'margin-right:.3rem"></span>{symbol(z)}</span>'
+        for z in numbers
+    )
+    st.html(f'<div style="font-size:.85rem">{dots}</div>')
+
+
+def crystal_html(crystals: Crystals, index: int = 0, height: int = 400) -> str:
+    """The viewer's HTML; it fetches nothing but `SCRIPT`."""
+    mask = crystals.mask[index].numpy()
+    cell = crystals.lattice[index].double().numpy()
+    frac, numbers = _with_images(crystals.frac[index].double().numpy()[mask], crystals.numbers[index].numpy()[mask])
+    view = py3Dmol.view(width="100%", height=height, js=SCRIPT)
+    view.addModel(_xyz(frac @ cell, numbers), "xyz")
+    for z in sorted(set(numbers.tolist())):
+        style = {"color": colours()[symbol(z)]}
+        view.setStyle({"elem": symbol(z)}, {"sphere": {**style, "scale": 0.3}, "stick": {**style, "radius": 0.09}})
+    _draw_cell(view, cell)
+    view.setBackgroundColor("#ffffff", 0)
+    view.setProjection("orthographic")
+    view.zoomTo()
+    view.rotate(-80, "x")
+    view.rotate(15, "y")
+    view.zoom(0.95)
+    html = str(view._make_html())
+    return _escape_scripts(html)
+
+
+def _escape_scripts(html: str) -> str:
+    """py3Dmol writes its data with plain json.dumps: no `</script` may stand inside the script."""
+    head, mark, body = html.partition("<script>")
+    code, end, tail = body.rpartition("</script>")
+    return head + mark + code.replace("</", "<\\/").replace("<!--", "\\u003c!--") + end + tail
+
+
+def _draw_cell(view: Any, cell: np.ndarray) -> None:
+    """Twelve edges; a, b and c in colour from the origin, with their letters."""
+    for corner in _CORNERS:
+        for axis, letter in enumerate(_AXES):
+            if corner[axis]:
+                continue
+            start = np.array(corner, float) @ cell
+            end = start + cell[axis]
+            first = not any(corner)
+            colour = _AXES[letter] if first else "#8a9094"
+            view.addCylinder(
+                {"start": _point(start), "end": _point(end), "radius": 0.045 if first else 0.022, "color": colour}
+            )
+            if first:
+                label = {"fontColor": colour, "showBackground": False, "fontSize": 15, "alignment": "center"}
+                view.addLabel(letter, {**label, "position": _point(start + cell[axis] * 1.08)})
+
+
+def _with_images(frac: np.ndarray, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sites on a face, edge or corner of the cell are drawn on all of them."""
+    rows, kinds = [], []
+    for position, number in zip(frac, numbers, strict=True):
+        shifts = [[0, 1] if x < _EDGE else [0, -1] if x > 1 - _EDGE else [0] for x in position]
+        for i in shifts[0]:
+            for j in shifts[1]:
+                for k in shifts[2]:
+                    rows.append(position + np.array([i, j, k]))
+                    kinds.append(number)
+    return np.array(rows), np.array(kinds)
+
+
+def _xyz(positions: np.ndarray, numbers: np.ndarray) -> str:
+    lines = [f"{symbol(int(z))} {x:.5f} {y:.5f} {w:.5f}" for z, (x, y, w) in zip(numbers, positions, strict=True)]
+    return "\n".join([str(len(lines)), "crystal", *lines])
+
+
+def _point(position: np.ndarray) -> dict[str, float]:
+    return {axis: round(float(v), 4) for axis, v in zip("xyz", position, strict=True)}
+
+
+@cache
+def colours() -> dict[str, str]:
+    """VESTA's colours by element, as pymatgen carries them."""
+    path = Path(pymatgen.vis.__file__).parent / "ElementColorSchemes.yaml"
+    table = yaml.safe_load(path.read_text())["VESTA"]
+    known = {name: "#{:02x}{:02x}{:02x}".format(*map(int, rgb)) for name, rgb in table.items()}
+    return {symbol(z): known.get(symbol(z), "#b0b0b0") for z in range(1, 119)}

@@ -1,0 +1,112 @@
+"""Candidates: choose, relax, see against the hull, take home."""
+
+import streamlit as st
+
+from core.jobs import queue
+from core.ui.candidate_view import PAGE, candidate_table, show_candidate
+from core.ui.hull_view import show_hull
+from core.ui.widgets import header, page, pages, selected_int, sentences, watch_job
+from core.workflows.export import bundle_zip
+from core.workflows.hulls import get_hull_by_id, hull_systems_for, place_candidates
+from core.workflows.relax import RelaxParams, potential_choices
+from core.workflows.store import store
+from db import candidates as rows
+
+header("Candidates", "What the models drew: relax it, place it on a hull, take it home.")
+with store().session() as session:
+    runs = rows.runs(session)
+if not runs:
+    st.info("No candidate yet.", icon=":material/diamond:")
+    st.page_link(page("generate"), label="Generate some", icon=":material/arrow_forward:")
+    st.stop()
+
+labels = {None: "all runs"} | {job: f"run {job}: {model}, {count:,} candidates" for job, model, count in runs}
+wanted_run = selected_int("run")
+left, middle, right = st.columns([3, 2, 1], vertical_alignment="bottom")
+run = left.selectbox(
+    "Run",
+    list(labels),
+    format_func=labels.__getitem__,
+    index=list(labels).index(wanted_run) if wanted_run in labels else 0,
+)
+if run is None:
+    st.query_params.pop("run", None)
+else:
+    st.query_params["run"] = str(run)
+with store().session() as session:
+    systems = rows.chemical_systems(session)
+system = middle.selectbox("Chemical system", ["all", *systems])
+only_valid = right.toggle("Valid only", True)
+wanted = rows.CandidateFilter(job_id=run, chemical_system=None if system == "all" else system, valid_only=only_valid)
+with store().session() as session:
+    total = rows.count_candidates(session, wanted)
+if not total:
+    st.info("No candidate passes these filters.", icon=":material/filter_alt:")
+    st.stop()
+offset = pages(total, PAGE, "rows")
+with store().session() as session:
+    listed = rows.page_candidates(session, wanted, PAGE, offset)
+
+choices = potential_choices()
+usable = [c for c in choices if not c.problem]
+hulls = {h.id: h for s in sorted({c.chemical_system for c in listed}) for h in hull_systems_for(s)}
+preferred = sorted(hulls.values(), key=lambda h: (h.method != usable[0].method, h.id))
+hull_id = st.selectbox(
+    "Hull",
+    [h.id for h in preferred],
+    format_func=lambda i: f"{hulls[i].chemical_system} by {hulls[i].method}",
+    placeholder="no hull holds these elements",
+    help="A candidate is placed by its relaxation with the hull's own method; energies of two methods never meet.",
+)
+view = get_hull_by_id(hull_id) if hull_id is not None else None
+placed = {p.candidate.id: p for p in place_candidates([c.id for c in listed], view)} if view else {}
+
+chosen = candidate_table(listed, f"candidates-{run}-{system}-{only_valid}-{offset}", placed, multiple=True)
+picked = [listed[i] for i in chosen] or [c for c in listed if c.valid]
+scope = f"{len(picked)} selected" if chosen else f"all {len(picked)} valid ones of this page (select rows for fewer)"
+st.caption(f"Actions below are for {scope}.")
+
+relaxing, taking = st.columns(2, gap="large")
+with relaxing, st.container(border=True):
+    key = st.selectbox(
+        "Relax with",
+        [c.key for c in usable],
+        format_func={c.key: c.about for c in usable}.__getitem__,
+    )
+    for missing in [c for c in choices if c.problem]:
+        st.caption(f"{missing.method} is not offered: {missing.problem}.")
+    cell = st.toggle("Relax the cell too", True, help="Off: positions only, as the paper does.")
+    if st.button(f"Relax {len(picked)}", type="primary", icon=":material/compress:", disabled=not picked):
+        with sentences():
+            params = RelaxParams(tuple(c.id for c in picked), str(key), cell)
+            st.query_params["job"] = str(queue.submit("relax", f"Relax {len(picked)} candidates", params))
+with taking, st.container(border=True):
+    st.markdown("**Take home**")
+    st.caption("A zip of CIFs (as generated and relaxed), candidates.csv, candidates.extxyz and manifest.json.")
+    st.download_button(
+        f"Download {len(picked)}",
+        data=lambda: bundle_zip([c.id for c in picked], view),
+        file_name="candidates.zip",
+        mime="application/zip",
+        icon=":material/download:",
+        disabled=not picked,
+    )
+
+job_id = selected_int("job")
+if job_id is not None:
+    watch_job(job_id, "relax")
+
+if view is not None:
+    shown = [placed[c.id] for c in picked if c.id in placed and placed[c.id].place]
+    show_hull(view, shown)
+    waiting = sum(1 for c in picked if c.id in placed and placed[c.id].relaxation is None)
+    if waiting:
+        st.caption(f"{waiting} of these are not relaxed with {view.row.method} yet, so they are not on the plot.")
+
+if picked:
+    st.subheader("In 3D")
+    names = {c.id: f"{c.job_id}-{c.index} {c.formula}" for c in picked}
+    one = st.selectbox("Candidate", list(names), format_func=names.__getitem__)
+    candidate = next(c for c in picked if c.id == one)
+    relaxation = placed[one].relaxation if one in placed else None
+    show_candidate(candidate, relaxation)
