@@ -71,7 +71,8 @@ with relaxing, st.container(border=True):
     key = st.selectbox(
         "Relax with",
         [c.key for c in usable],
-        format_func={c.key: c.about for c in usable}.__getitem__,
+        format_func={c.key: c.method for c in usable}.__getitem__,
+        help=" ".join(f"{c.about}." for c in usable),
     )
     for missing in [c for c in choices if c.problem]:
         st.caption(f"{missing.method} is not offered: {missing.problem}.")

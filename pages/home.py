@@ -28,7 +28,7 @@ with left:
     st.subheader("Datasets")
     for dataset in now.datasets:
         s = dataset.summary
-        st.page_link(page("datasets"), label=dataset.name, query_params={"dataset": dataset.name})
+        st.page_link(page("datasets"), label=f"**{dataset.name}**", query_params={"dataset": dataset.name})
         st.caption(f"{s['structures']:,} structures, {s['formulas']:,} formulas, {', '.join(list(s['elements'])[:10])}")
     if not now.datasets:
         st.caption("None yet: import files on the page Datasets.")
@@ -43,8 +43,9 @@ with right:
         st.caption(f"{now.missing.method} is not used: {now.missing.problem}.")
     st.subheader("Latest jobs")
     for job in now.ended:
-        job_card(job, f"ended-{job.id}") if job.status == "failed" else st.page_link(
-            page("jobs"), label=f"{job.title} ({job.status})", query_params={"job": str(job.id)}
-        )
+        if job.status == "failed":
+            job_card(job, f"ended-{job.id}")
+        else:
+            st.page_link(page("jobs"), label=f"{job.title} ({job.status})", query_params={"job": str(job.id)})
     if not now.ended:
         st.caption("No job has ended yet.")

@@ -54,7 +54,13 @@ with sentences():
     )
     formats = {n: st.column_config.NumberColumn(format="%.4f") for n in table.columns if "eV" in n}
     event = st.dataframe(
-        table, hide_index=True, on_select="rerun", selection_mode="single-row", column_config=formats, key="phases"
+        table,
+        hide_index=True,
+        on_select="rerun",
+        selection_mode="single-row",
+        column_config=formats,
+        key="phases",
+        placeholder="",
     )
     rows = event["selection"]["rows"]
     if rows and view.entries[rows[0]].cell:

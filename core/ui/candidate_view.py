@@ -73,6 +73,7 @@ def candidate_table(
             name: st.column_config.NumberColumn(format=text) for name, text in NUMBERS.items() if name in frame
         },
         height=min(420, 38 + 35 * len(frame)),
+        placeholder="",
     )
     return [i for i in event["selection"]["rows"] if i < len(listed)]
 
@@ -82,12 +83,12 @@ def _row(candidate: Candidate, placed: PlacedCandidate | None) -> dict[str, obje
     return {
         "candidate": f"{candidate.job_id}-{candidate.index}",
         "composition": candidate.formula,
+        "verdict": _verdict(candidate),
         "group asked": candidate.group_asked,
         "group found": candidate.group_found,
         "energy asked (eV/atom)": candidate.energy_asked,
         "shortest distance (Å)": candidate.min_distance,
         "volume (Å³/atom)": candidate.volume,
-        "verdict": _verdict(candidate),
         "energy before (eV/atom)": relaxation.formation_before if relaxation else None,
         "energy after (eV/atom)": relaxation.formation_after if relaxation else None,
         "above hull (eV/atom)": placed.place.above if placed and placed.place else None,

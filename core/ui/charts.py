@@ -86,14 +86,14 @@ def hull_ternary(
     segments = pd.DataFrame(lines, columns=["x", "y", "x2", "y2"])
     hidden: dict[str, Any] = {"axis": None, "scale": alt.Scale(domain=[-0.08, 1.08])}
     base_x = alt.X("x:Q", **hidden)
-    base_y = alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[-0.1, 0.98]))
+    base_y = alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[-0.08, 0.973]))
     layers: list[alt.Chart] = [
         alt.Chart(segments).mark_rule(color=MUTED, opacity=0.6).encode(x=base_x, y=base_y, x2="x2:Q", y2="y2:Q"),
         *_phase_layers(_points(phases, elements_), base_x, base_y),
     ]
     if candidates:
         layers.append(_candidate_layer(_points(candidates, elements_), base_x, base_y))
-    return alt.layer(*layers).properties(height=470).configure_view(stroke=None)
+    return alt.layer(*layers).properties(width=640, height=580).configure_view(stroke=None)
 
 
 def hull_binary(

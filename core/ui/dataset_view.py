@@ -78,6 +78,7 @@ def _table(dataset: Dataset) -> None:
             key=f"structures-{dataset.id}-{offset}",
             column_config={"formation energy (eV/atom)": st.column_config.NumberColumn(format="%.4f")},
             height=420,
+            placeholder="",
         )
     chosen = (event["selection"]["rows"] or [0])[0]
     if not found:

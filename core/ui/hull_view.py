@@ -23,17 +23,18 @@ def show_hull(view: HullView, candidates: Sequence[PlacedCandidate] = ()) -> Non
     if len(elements) == 2:
         st.altair_chart(charts.hull_binary(elements, phases, drawn), width="stretch")
     elif len(elements) == 3:
-        st.altair_chart(charts.hull_ternary(elements, phases, _edges(view), drawn), width="stretch")
+        left, _ = st.columns([4, 1])
+        left.altair_chart(charts.hull_ternary(elements, phases, _edges(view), drawn), width="content")
     else:
         st.caption("Plots are drawn for two and three elements; the table has every phase.")
-    legend = ":material/square: on the hull   :material/circle: other phases"
+    legend = "Squares: on the hull. Dots: other phases"
     if drawn:
-        legend += "   :material/diamond: candidates"
         lowest = min(drawn, key=lambda c: c["above_hull"])
         where = "below" if lowest["above_hull"] < 0 else "above"
         gap = abs(lowest["above_hull"])
         st.markdown(f"Lowest: **{lowest['formula']}** ({lowest['label']}), {gap:.3f} eV/atom {where} this hull.")
-    st.caption(f"{legend}   · phases up to {NEAR} eV/atom above the hull. {view.about}")
+    legend += f", up to {NEAR} eV/atom above it." + (" Diamonds: candidates." if drawn else "")
+    st.caption(f"{legend} {view.about}")
 
 
 def _phases(view: HullView) -> list[dict[str, Any]]:

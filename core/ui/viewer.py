@@ -54,9 +54,16 @@ def crystal_html(crystals: Crystals, index: int = 0, height: int = 400) -> str:
     view.zoomTo()
     view.rotate(-80, "x")
     view.rotate(15, "y")
-    view.zoom(0.95)
+    view.zoom(_zoom(cell))
     html = str(view._make_html())
     return _escape_scripts(html)
+
+
+def _zoom(cell: np.ndarray) -> float:
+    """3Dmol frames nothing tighter than 25 Å; a cell is smaller."""
+    corners = np.array(_CORNERS, float) @ cell
+    extent = float(np.linalg.norm(corners - corners.mean(0), axis=1).max()) * 2
+    return max(0.9, min(4.0, 27.0 / (extent + 2.0)))
 
 
 def _escape_scripts(html: str) -> str:
