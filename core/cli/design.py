@@ -30,7 +30,7 @@ def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
     parser.add_argument("--potential", choices=["m3gnet", "chgnet"], default="", help="default: the best one here")
     parser.add_argument("--positions-only", action="store_true", help="leave the cell as it is")
     parser.add_argument("--fmax", type=float, default=0.05, help="eV/Å")
-    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--out", type=Path, required=True)
     parser = add(commands, shared, "match", "two files of structures, row by row", _match, store=False)
     parser.add_argument("first", type=Path)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
 
 import chgnet
 import torch
@@ -22,7 +24,8 @@ class CHGNet(Potential):
     def __init__(self, device: str = "cpu") -> None:
         if chgnet.__version__ != "0.4.2":
             raise PotentialError(f"chgnet {chgnet.__version__} is installed; the weights are known from 0.4.2.")
-        self._network = ChgnetNetwork.load(model_name="0.3.0", use_device=device, verbose=False)
+        with contextlib.redirect_stdout(io.StringIO()):  # it announces itself where --json prints
+            self._network = ChgnetNetwork.load(model_name="0.3.0", use_device=device, verbose=False)
         self._network.eval().requires_grad_(False)
         self.elements = frozenset(range(1, 95))
         digest = hashlib.sha256()

@@ -14,6 +14,8 @@ from core.crystals import Crystals, from_structures
 from core.energy.potential import Potential, PotentialError
 
 M3GNET_RELEASE = "M3GNet-MP-2021.2.8-PES"
+_REPOSITORY = f"materialyze/{M3GNET_RELEASE}"  # matgl's own place for it
+_FILES = ("model.json", "model.pt", "state.pt")
 _TOLERANCE = 0.005  # eV/atom
 
 # eV/atom of known crystals. M3GNet: the original software (materialsvirtuallab/m3gnet), as DESIGN records them;
@@ -65,49 +67,50 @@ def default_choice(m3gnet_folder: Path | None = None) -> Choice:
 
 
 def find_m3gnet(folder: Path | None = None) -> Path | None:
-    """The folder of M3GNet's checkpoint: the given one, else where `fetch_m3gnet` put it; None where there is none."""
-    found = folder or fetched_folder()
-    return found if (found / "model.json").is_file() and (found / "state.pt").is_file() else None
+    """The folder of M3GNet's checkpoint: the given one, else one that matgl has fetched; None where there is none."""
+    for found in [folder] if folder else _fetched_folders():
+        if found and all((found / name).is_file() for name in _FILES):
+            return found
+    return None
 
 
-def fetched_folder() -> Path:
-    """Where a fetched checkpoint lies: matgl's own cache."""
-    return Path(os.environ.get("MATGL_CACHE") or Path.home() / ".cache" / "matgl") / M3GNET_RELEASE
+def matgl_cache() -> Path:
+    """Where matgl keeps what it fetches."""
+    return Path(os.environ.get("MATGL_CACHE") or Path.home() / ".cache" / "matgl")
+
+
+def _fetched_folders() -> list[Path]:
+    """Where a checkpoint lies in matgl's cache: as a plain folder, or as its Hugging Face hub stores it."""
+    hub = matgl_cache() / f"models--{_REPOSITORY.replace('/', '--')}" / "snapshots"
+    return [matgl_cache() / M3GNET_RELEASE, *sorted(hub.glob("*"))]
 
 
 def fetch_m3gnet(timeout_s: float = 10.0) -> Path:
-    """Fetch M3GNet's checkpoint once, by matgl's own download, into `fetched_folder`.
+    """Fetch M3GNet's checkpoint once, from where matgl fetches it, into matgl's cache; returns its folder.
 
-    Raises PotentialError, after about `timeout_s`, where it cannot be reached.
+    Raises PotentialError where it cannot be reached; no answer is waited for longer than `timeout_s`.
     """
-    os.environ.setdefault("HF_HUB_ETAG_TIMEOUT", str(int(timeout_s)))
-    os.environ.setdefault("HF_HUB_DOWNLOAD_TIMEOUT", str(int(timeout_s)))
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import hf_hub_download
 
-    folder = fetched_folder()
     try:
-        snapshot_download(f"materialyze/{M3GNET_RELEASE}", local_dir=folder, etag_timeout=timeout_s, max_workers=1)
+        for name in _FILES:
+            hf_hub_download(_REPOSITORY, name, cache_dir=matgl_cache(), etag_timeout=timeout_s)
     except Exception as error:
         raise PotentialError(
-            "M3GNet's weights could not be fetched: the internet was not reached. Copy the folder "
+            "M3GNet's weights could not be fetched: their place on the internet was not reached. Copy the folder "
             f"{M3GNET_RELEASE} from a machine that has it and set SUBHULL_M3GNET to it."
         ) from error
-    if find_m3gnet() is None:
-        raise PotentialError(f"What was fetched into {folder} is not a checkpoint of M3GNet; delete the folder.")
+    folder = find_m3gnet()
+    if folder is None:
+        raise PotentialError(f"What was fetched into {matgl_cache()} is no checkpoint of M3GNet; delete that folder.")
     return folder
 
 
 @lru_cache(maxsize=2)
 def load_potential(key: str, m3gnet_folder: Path | None = None, device: str = "cpu") -> Potential:
     """A potential that reproduced its known energies here. Raises PotentialError where it is missing or wrong."""
-    potential: Potential
     if key == "m3gnet":
-        from core.energy.m3gnet import M3GNet
-
-        folder = find_m3gnet(m3gnet_folder)
-        if folder is None:
-            raise PotentialError(f"M3GNet cannot be used: {choices(m3gnet_folder)[0].problem}.")
-        potential = M3GNet(folder, device)
+        potential = _load_m3gnet(m3gnet_folder, device)
     elif key == "chgnet":
         from core.energy.chgnet import CHGNet
 
@@ -116,6 +119,22 @@ def load_potential(key: str, m3gnet_folder: Path | None = None, device: str = "c
         raise PotentialError(f"There is no potential {key!r}: choose m3gnet or chgnet.")
     prove(potential, PROOFS[key])
     return potential
+
+
+def _load_m3gnet(m3gnet_folder: Path | None, device: str) -> Potential:
+    from core.energy.m3gnet import M3GNet
+
+    folder = find_m3gnet(m3gnet_folder)
+    if folder is None:
+        raise PotentialError(f"M3GNet cannot be used: {choices(m3gnet_folder)[0].problem}.")
+    try:
+        return M3GNet(folder, device)
+    except PotentialError:
+        raise
+    except Exception as error:  # a damaged file fails in many ways
+        raise PotentialError(
+            f"{folder} holds a damaged checkpoint of M3GNet: copy the folder again, or choose CHGNet."
+        ) from error
 
 
 def prove(potential: Potential, proofs: dict[str, float]) -> None:

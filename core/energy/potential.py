@@ -112,22 +112,57 @@ def screen(crystals: Crystals, elements: frozenset[int]) -> list[str]:
 
 
 def shortest_distances(crystals: Crystals) -> Tensor:
-    """(B,) shortest distance in Å between two atoms or an atom and its own image, over the 27 nearest cells.
+    """(B,) shortest distance in Å between two atoms or an atom and its own image; exact for skewed cells too."""
+    shortest = [
+        _shortest(frac[mask].double(), lattice.double())
+        for frac, lattice, mask in zip(crystals.frac, crystals.lattice, crystals.mask, strict=True)
+    ]
+    return torch.stack(shortest).to(crystals.lattice.dtype) if shortest else torch.zeros(0)
 
-    The 27 images are enough for cells that are not very skewed; a shorter distance beyond them is missed there.
-    """
-    steps = torch.tensor([-1.0, 0.0, 1.0], dtype=crystals.frac.dtype)
-    images = torch.cartesian_prod(steps, steps, steps)  # (27, 3)
-    shortest = []
-    for frac, lattice, mask in zip(crystals.frac, crystals.lattice, crystals.mask, strict=True):
-        sites = frac[mask]
-        delta = sites[:, None] - sites[None]
-        delta = delta - delta.round()
-        vectors = (delta[:, :, None] + images) @ lattice  # (n, n, 27, 3)
-        distance = vectors.norm(dim=-1)
-        distance[:, :, 13].fill_diagonal_(torch.inf)  # an atom and itself
-        shortest.append(distance.min() if distance.numel() else torch.tensor(torch.inf, dtype=frac.dtype))
-    return torch.stack(shortest) if shortest else torch.zeros(0)
+
+def _shortest(sites: Tensor, lattice: Tensor) -> Tensor:
+    """Å, 0-dimensional. NaN for a cell that is not finite, 0 for one without volume."""
+    if not bool(torch.isfinite(lattice).all() & torch.isfinite(sites).all()):
+        return lattice.new_tensor(math.nan)
+    if not len(sites):
+        return lattice.new_tensor(math.inf)
+    volume = torch.linalg.det(lattice).abs()
+    if float(volume) < 1e-9:
+        return lattice.new_zeros(())
+    near = _shortest_within(sites, lattice, (1, 1, 1))
+    needed = _images_needed(near, lattice, volume)
+    if max(needed) > 1:  # farther images of a skewed cell may be nearer: look at the same crystal in a compact cell
+        sites, lattice = _compact(sites, lattice)
+        near = torch.minimum(near, _shortest_within(sites, lattice, (1, 1, 1)))
+        near = torch.minimum(near, _shortest_within(sites, lattice, _images_needed(near, lattice, volume)))
+    return near
+
+
+def _images_needed(distance: Tensor, lattice: Tensor, volume: Tensor) -> tuple[int, int, int]:
+    """How many cells away along a, b, c an image nearer than this may lie: |Δ + k| times the height is no longer."""
+    a, b, c = lattice
+    faces = torch.stack([torch.linalg.cross(b, c), torch.linalg.cross(c, a), torch.linalg.cross(a, b)]).norm(dim=1)
+    needed = torch.floor(distance * faces / volume + 0.5 - 1e-9).int().clamp(min=1, max=4).tolist()
+    return needed[0], needed[1], needed[2]
+
+
+def _shortest_within(sites: Tensor, lattice: Tensor, images: tuple[int, int, int]) -> Tensor:
+    """The shortest distance over images up to so many cells away along a, b, c."""
+    ranges = [torch.arange(-n, n + 1, dtype=lattice.dtype) for n in images]
+    shifts = torch.cartesian_prod(*ranges)  # (K, 3), the middle one is the cell itself
+    delta = sites[:, None] - sites[None]
+    delta = delta - delta.round()
+    distance = ((delta[:, :, None] + shifts) @ lattice).norm(dim=-1)  # (n, n, K)
+    distance[:, :, len(shifts) // 2].fill_diagonal_(torch.inf)  # an atom and itself
+    return distance.min()
+
+
+def _compact(sites: Tensor, lattice: Tensor) -> tuple[Tensor, Tensor]:
+    """The same crystal in its LLL-reduced cell."""
+    from pymatgen.core import Lattice
+
+    reduced = torch.from_numpy(Lattice(lattice.numpy()).get_lll_reduced_lattice().matrix.copy())
+    return sites @ lattice @ torch.linalg.inv(reduced), reduced
 
 
 def _batches(crystals: Crystals, problem: Sequence[str], atoms: int) -> list[list[int]]:

@@ -9,6 +9,7 @@ import torch
 import torch_sim as ts
 from torch import Tensor
 from torch_sim.models.interface import ModelInterface
+from torch_sim.optimizers import fire, frechet_cell_fire
 
 from core.crystals import Crystals, wrap
 from core.energy.potential import Evaluation, Potential, screen
@@ -73,7 +74,7 @@ def relax(
     for start in range(0, len(todo), config.batch):
         rows = todo[start : start + config.batch]
         finished = b - len(todo) + start
-        for step, left in _relax_batch(result, rows, potential, config):
+        for step, left in _relax_guarded(result, rows, potential, config):
             if on_step:
                 on_step(finished + len(rows) - left, step)
             if cancelled and cancelled():
@@ -81,12 +82,29 @@ def relax(
     return result
 
 
+def _relax_guarded(
+    result: Relaxed, rows: list[int], potential: Potential, config: RelaxationConfig
+) -> Iterator[tuple[int, int]]:
+    """`_relax_batch`; where a cell breaks the optimiser's algebra, the unfinished ones alone, and the culprit named."""
+    try:
+        yield from _relax_batch(result, rows, potential, config)
+    except (RuntimeError, ValueError, ArithmeticError) as error:
+        unfinished = [row for row in rows if result.status[row] == STEP_LIMIT and result.energy_after[row].isnan()]
+        if len(rows) == 1:
+            result.status[rows[0]] = f"failed: the relaxation broke down: {error}"
+            yield int(result.steps[rows[0]]), 0
+            return
+        for left, row in enumerate(reversed(unfinished)):
+            for step, moving in _relax_guarded(result, [row], potential, config):
+                yield step, len(unfinished) - 1 - left + moving
+
+
 def _relax_batch(
     result: Relaxed, rows: list[int], potential: Potential, config: RelaxationConfig
 ) -> Iterator[tuple[int, int]]:
     """Relax these rows into `result`, yielding (step, crystals still moving) after each step."""
     model = _TorchSimModel(potential)
-    init, advance = (ts.frechet_cell_fire if config.cell else ts.fire)(model)
+    init, advance = (frechet_cell_fire if config.cell else fire)(model)
     state = init(_to_state(result.crystals[rows]))
     volumes = state.volume.clone()
     for step in range(config.steps + 1):
@@ -117,8 +135,8 @@ def _keep(result: Relaxed, row: int, state: ts.SimState, index: int, force: Tens
     """Write one finished crystal into the result."""
     cell = state.row_vector_cell[index].detach()
     positions = state.positions[state.system_idx == index].detach()
-    result.crystals.lattice[row] = cell
     result.crystals.frac[row, : len(positions)] = wrap(positions @ torch.linalg.inv(cell))
+    result.crystals.lattice[row] = cell * _handedness(result.crystals.lattice[row])
     result.energy_after[row] = state.energy[index].detach()
     result.max_force[row] = force[index]
     result.status[row] = status
@@ -127,7 +145,7 @@ def _keep(result: Relaxed, row: int, state: ts.SimState, index: int, force: Tens
 def _largest_force(state: ts.SimState, cell: bool) -> Tensor:
     """(B,) the largest norm of a crystal's forces and, where the cell moves, its cell forces per atom, eV/Å."""
     norms = state.forces.norm(dim=1)
-    largest = norms.new_zeros(state.n_systems).index_reduce(0, state.system_idx, norms, "amax")
+    largest = norms.new_zeros(state.n_systems).scatter_reduce(0, state.system_idx, norms, "amax")
     if not cell:
         return largest
     return torch.maximum(largest, state.cell_forces.norm(dim=2).amax(1))
@@ -154,14 +172,21 @@ class _TorchSimModel(ModelInterface):
         }
 
 
+def _handedness(lattice: Tensor) -> Tensor:
+    """(…, 3, 3) -> (…, 1, 1): −1 where a, b, c are left-handed, else 1."""
+    return torch.where(torch.linalg.det(lattice) < 0, -1.0, 1.0).to(lattice.dtype)[..., None, None]
+
+
 def _to_state(crystals: Crystals) -> ts.SimState:
+    """Left-handed cells go in as their mirror image: torch-sim takes the virial times the signed volume."""
     mask = crystals.mask
+    right = crystals.lattice.double() * _handedness(crystals.lattice.double())
     system = torch.arange(len(crystals))[:, None].expand_as(mask)[mask]
-    cart = (crystals.frac.double() @ crystals.lattice.double())[mask]
+    cart = (crystals.frac.double() @ right)[mask]
     return ts.SimState(
         positions=cart,
         masses=torch.ones(len(cart), dtype=torch.float64),  # FIRE as in ASE moves by forces, not by masses
-        cell=crystals.lattice.double().mT.contiguous(),
+        cell=right.mT.contiguous(),
         pbc=True,
         atomic_numbers=crystals.numbers[mask],
         system_idx=system,

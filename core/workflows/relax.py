@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from core.crystals import Crystals, concatenate, pack_cells, unpack_cells
 from core.data.readers.parsing import parse_rows
@@ -34,7 +36,7 @@ class RelaxParams:
     potential: str = ""
     cell: bool = True
     fmax: float = 0.05
-    steps: int = 300
+    steps: int = 500
 
 
 def relax_candidates(params: RelaxParams, context: Context) -> dict[str, Any]:
@@ -167,9 +169,21 @@ def relax_crystals(crystals: Crystals, params: RelaxParams, context: Context) ->
     for start in range(0, len(crystals), _BATCH):
         context.progress(start / len(crystals), f"{start} of {len(crystals)} relaxed")
         parts.append(relax(crystals[start : start + _BATCH], potential, config, None, context.cancelled))
+        if context.cancelled():
+            raise Cancelled
     values = [value for part in parts for value in relaxation_values(part, potential)]
-    joined = replace(parts[0], crystals=concatenate([p.crystals for p in parts]))
-    return joined, values
+    return _join(parts), values
+
+
+def _join(parts: Sequence[Relaxed]) -> Relaxed:
+    return Relaxed(
+        concatenate([p.crystals for p in parts]),
+        torch.cat([p.energy_before for p in parts]),
+        torch.cat([p.energy_after for p in parts]),
+        torch.cat([p.steps for p in parts]),
+        torch.cat([p.max_force for p in parts]),
+        [status for p in parts for status in p.status],
+    )
 
 
 def _number(value: Any) -> float | None:

@@ -1,0 +1,266 @@
+"""Fixtures: a fresh store per test, the shared data, a real Postgres, a real Chromium."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+ROOT = Path(__file__).resolve().parent.parent
+STRICT = os.environ.get("SUBHULL_TEST_STRICT") == "1"
+CHROMIUM_ARGS = [
+    "--no-sandbox",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """Where the machine must have everything (SUBHULL_TEST_STRICT=1), a test that skips has failed."""
+    outcome = yield
+    report = outcome.get_result()  # type: ignore[attr-defined]
+    if STRICT and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped although this machine must have it all: {report.longrepr}"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real data, where it is."""
+    folder = Path(os.environ.get("SUBHULL_SHARED") or ROOT.parent / "shared")
+    if not (folder / "data").is_dir():
+        pytest.skip(f"no real data at {folder}: set SUBHULL_SHARED")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def m3gnet_folder(shared: Path) -> Path:
+    return shared / "weights" / "M3GNet-MP-2021.2.8-PES"
+
+
+@pytest.fixture(autouse=True)
+def _own_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test sees the settings or the store of whoever runs it."""
+    for name in list(os.environ):
+        if name.startswith("SUBHULL_") and name not in ("SUBHULL_SHARED", "SUBHULL_TEST_STRICT"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("SUBHULL_VAR", str(tmp_path / "var"))
+    monkeypatch.setenv("MATGL_CACHE", str(tmp_path / "no-matgl-cache"))
+
+
+@pytest.fixture
+def var(tmp_path: Path) -> Path:
+    """The folder of an empty store."""
+    return tmp_path / "var"
+
+
+@pytest.fixture(scope="session")
+def _starter_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with all that ships, made once by the real installation."""
+    folder = tmp_path_factory.mktemp("starter") / "var"
+    code = "from core.workflows.starter import install; install()"
+    env = {**os.environ, "SUBHULL_VAR": str(folder)}
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], cwd=ROOT, env=env, check=True, timeout=120)
+    return folder
+
+
+@pytest.fixture
+def starter(_starter_template: Path, var: Path) -> Path:
+    """The folder of a store with the starter dataset, hulls and models."""
+    shutil.copytree(_starter_template, var)
+    return var
+
+
+class TestContext:
+    """A workflow's context for tests: keeps what it is told; cancels after `stop_after` calls of cancelled()."""
+
+    __test__ = False
+    job_id = 0
+    device = "cpu"
+
+    def __init__(self, folder: Path, stop_after: int | None = None) -> None:
+        self.folder, self.stop_after = folder, stop_after
+        self.messages: list[str] = []
+        self.values: list[tuple[int, dict[str, float]]] = []
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def progress(self, fraction: float | None, message: str, eta_s: float | None = None) -> None:
+        assert fraction is None or 0 <= fraction <= 1
+        self.messages.append(message)
+
+    def metrics(self, step: int, **values: float) -> None:
+        self.values.append((step, values))
+
+    def cancelled(self) -> bool:
+        if self.stop_after is None:
+            return False
+        self.stop_after -= 1
+        return self.stop_after < 0
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> TestContext:
+    return TestContext(tmp_path / "job")
+
+
+@pytest.fixture
+def no_workers_left(var: Path) -> Iterator[None]:
+    """Ends workers that a test left behind, by pid, and fails if there were any."""
+    yield
+    left = workers_of(var)
+    for process in left:
+        process.send_signal(signal.SIGKILL)
+    assert not left, f"{len(left)} workers were left running"
+
+
+def workers_of(var: Path) -> list[psutil.Process]:
+    """Living workers of the store in `var`."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        try:
+            if "core.jobs.worker" not in (process.info["cmdline"] or []) or process.status() == psutil.STATUS_ZOMBIE:
+                continue
+            if process.environ().get("SUBHULL_VAR") == str(var):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a real Postgres of our own, in a folder of its own, on loopback; ended by pid."""
+    binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    initdb = str(binaries[-1]) if binaries else shutil.which("initdb")
+    if initdb is None:
+        pytest.skip("no Postgres here (initdb was not found)")
+    folder = tmp_path_factory.mktemp("postgres")
+    for parent in [folder, *folder.parents][:4]:
+        parent.chmod(parent.stat().st_mode | 0o055)
+    data, port = folder / "data", free_port()
+    data.mkdir()
+    as_other = ["su", "-s", "/bin/sh", "nobody", "-c"] if os.geteuid() == 0 else ["sh", "-c"]
+    if os.geteuid() == 0:
+        shutil.chown(data, "nobody")
+    run = {"check": True, "capture_output": True, "timeout": 120}
+    subprocess.run([*as_other, f"{initdb} -D {data} -U tester -A trust --no-sync"], **run)  # type: ignore[call-overload]
+    server = Path(initdb).with_name("postgres")
+    process = subprocess.Popen(
+        [*as_other, f"exec {server} -D {data} -p {port} -h 127.0.0.1 -c unix_socket_directories='' -c fsync=off"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    url = f"postgresql+psycopg://tester@127.0.0.1:{port}/postgres"
+    try:
+        _wait_for_port(port, process)
+        yield url
+    finally:
+        children = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+        for child in [*children, process]:
+            child.terminate()
+        psutil.wait_procs(children, timeout=10)
+        process.wait(timeout=10)
+
+
+@pytest.fixture
+def postgres(postgres_server: str) -> Iterator[str]:
+    """The URL of an empty Postgres database."""
+    import psycopg
+
+    name = f"test_{time.monotonic_ns()}"
+    base = postgres_server.replace("+psycopg", "")
+    with psycopg.connect(base, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    yield postgres_server.rsplit("/", 1)[0] + f"/{name}"
+
+
+def _wait_for_port(port: int, process: subprocess.Popen[bytes], seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        assert process.poll() is None, "the server ended while it was starting"
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=1):
+                return
+        except OSError:
+            time.sleep(0.1)
+    raise AssertionError(f"nothing listens on port {port} after {seconds} s")
+
+
+class AppServer:
+    """The real app on a port of its own, with a store of its own."""
+
+    def __init__(self, var: Path, env: dict[str, str]) -> None:
+        self.var, self.port = var, free_port()
+        self.env = {**os.environ, "SUBHULL_VAR": str(var), **env}
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        self.var.mkdir(parents=True, exist_ok=True)
+        with (self.var / "server.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(self.port)],
+                cwd=ROOT,
+                env=self.env,
+                stdout=log,
+                stderr=log,
+            )
+        _wait_for_port(self.port, self.process)
+
+    def kill(self) -> None:
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait(timeout=20)
+
+    def stop(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                self.kill()
+
+
+@pytest.fixture
+def app(var: Path) -> Iterator[AppServer]:
+    """The app on a fresh store; nothing it started is left."""
+    shared_weights = Path(os.environ.get("SUBHULL_SHARED") or ROOT.parent / "shared") / "weights"
+    folder = shared_weights / "M3GNet-MP-2021.2.8-PES"
+    server = AppServer(var, {"SUBHULL_M3GNET": str(folder)} if folder.is_dir() else {})
+    server.start()
+    yield server
+    server.stop()
+    for process in workers_of(var):
+        process.kill()
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Path of Debian's Chromium."""
+    found = shutil.which("chromium")
+    if found is None:
+        pytest.skip("no Chromium here")
+    return found

@@ -1,0 +1,200 @@
+"""Formulas, symmetry, prototypes, encoding, tensors and pairs against their references."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from pymatgen.analysis.structure_matcher import StructureMatcher
+from pymatgen.core import Composition, Lattice, Structure
+from pymatgen.symmetry.groups import SpaceGroup
+
+from core.crystals import Crystals, from_structures, lattice_parameters, to_structures
+from core.data.encoding import decode, encode
+from core.data.formulas import FormulaError, atomic_numbers, parse_formula, pattern
+from core.data.pairs import align, lowest_energy_pairs
+from core.data.prototypes import atomic_volume, build, choose_formulas, decorate
+from core.data.symmetry import detect_groups
+from core.data.tensors import TensorData, read_tensors, split_by_formula, write_tensors
+from core.models.state import conditions_for
+
+
+@pytest.mark.parametrize("text", ["Ta1W1B6", "TaWB6", "Ta2 W2 B12", "B6TaW", "NaCl", "H2O", "BaTiO3", "CoCO"])
+def test_formulas_are_read_as_pymatgen_reads_them(text: str) -> None:
+    counts = parse_formula(text)
+    assert Composition(counts) == Composition(text)
+    assert len(atomic_numbers(counts)) == Composition(text).num_atoms
+
+
+@pytest.mark.parametrize(
+    "text", ["", "  ", "Xx2", "ta1", "Ta0", "Ta-1", "Ta(B)2", "Ta1.5", "<script>", "Ta99999", "2Ta"]
+)
+def test_what_is_no_formula_is_refused_in_a_sentence(text: str) -> None:
+    with pytest.raises(FormulaError, match=r"\w+ \w+ \w+"):
+        parse_formula(text)
+
+
+def test_a_pattern_forgets_elements_and_units() -> None:
+    assert pattern("TaWB6") == pattern("V2Mo2C12") == "A1B1C6"
+    assert pattern("TaB2") != pattern("Ta2B3")
+
+
+def test_groups_are_found_where_they_were_put() -> None:
+    cells = {225: Lattice.cubic(4.2), 227: Lattice.cubic(5.4), 194: Lattice.hexagonal(3, 5), 221: Lattice.cubic(4)}
+    built = [Structure.from_spacegroup(g, cell, ["Si"], [[0.12, 0.21, 0.34]]) for g, cell in cells.items()]
+    assert detect_groups(from_structures(built)).tolist() == list(cells)
+    broken = from_structures([built[0]])
+    assert detect_groups(Crystals(broken.frac, broken.lattice * 0, *broken._tensors()[2:])).tolist() == [0]
+
+
+def test_decorations_have_their_formula_and_are_distinct() -> None:
+    formulas = decorate(["B", "Ta"])
+    assert len(formulas["TaB2"]) >= 7
+    for formula in ("TaB2", "TaB"):
+        structures = [build(*d).structure for d in formulas[formula]]
+        assert {s.composition.reduced_formula for s in structures} == {formula}
+        assert all(4 <= len(s) <= 20 for s in structures)
+        assert len(StructureMatcher().group_structures(structures[:14])) == 14
+    first = build(*formulas["TaB2"][0]).structure
+    expected = sum(atomic_volume(site.specie.symbol) for site in first)
+    assert first.volume == pytest.approx(expected)
+
+
+def test_formulas_are_drawn_by_seed_and_whole_systems_are_kept() -> None:
+    formulas = list(decorate(["B", "C", "Ta", "W"]))
+    chosen = choose_formulas(formulas, 60, ["B-Ta-W"], seed=3)
+    assert len(chosen) == 60
+    assert {f for f in formulas if set(Composition(f).chemical_system.split("-")) <= {"B", "Ta", "W"}} <= set(chosen)
+    assert (
+        chosen == choose_formulas(formulas, 60, ["B-Ta-W"], seed=3) != choose_formulas(formulas, 60, ["B-Ta-W"], seed=4)
+    )
+    with pytest.raises(ValueError, match="no element"):
+        decorate(["B", "Xy"])
+
+
+def random_crystals(count: int, seed: int = 0) -> Crystals:
+    rng = np.random.default_rng(seed)
+    structures = []
+    for _ in range(count):
+        lattice = Lattice.from_parameters(*rng.uniform(2, 15, 3), *rng.uniform(65, 115, 3))
+        n = int(rng.integers(1, 20))
+        structures.append(Structure(lattice, rng.integers(1, 95, n), rng.random((n, 3))))
+    return from_structures(structures)
+
+
+def conditions_of(crystals: Crystals):
+    numbers = [n[n > 0].tolist() for n in crystals.numbers]
+    return conditions_for(numbers, [None] * len(numbers), [None] * len(numbers))
+
+
+def assert_same_crystals(found: Crystals, expected: Crystals) -> None:
+    torch.testing.assert_close(
+        lattice_parameters(found.lattice), lattice_parameters(expected.lattice), atol=2e-4, rtol=1e-5
+    )
+    delta = found.frac - expected.frac
+    assert float((delta - delta.round()).abs().max()) < 1e-6
+    assert torch.equal(found.numbers, expected.numbers)
+
+
+def test_encoding_gives_back_the_crystal_whichever_way_it_is_turned() -> None:
+    crystals = random_crystals(60)
+    assert_same_crystals(decode(encode(crystals), conditions_of(crystals)), crystals)
+    turn, _ = torch.linalg.qr(torch.randn(3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1)))
+    turned = Crystals(crystals.frac, crystals.lattice @ turn, *crystals._tensors()[2:])
+    torch.testing.assert_close(encode(turned).lattice, encode(crystals).lattice, atol=1e-5, rtol=1e-5)
+
+
+def test_every_state_is_a_cell_of_positive_volume() -> None:
+    crystals = random_crystals(20)
+    state = encode(crystals)
+    wild = type(state)(state.frac * 9 - 4, torch.randn(20, 3, 3) * 3, state.mask)
+    decoded = decode(wild, conditions_of(crystals))
+    assert (torch.linalg.det(decoded.lattice) > 0).all()
+    assert bool(((decoded.frac >= 0) & (decoded.frac < 1)).all())
+
+
+@pytest.mark.slow
+def test_real_structures_survive_the_encoding(shared: Path) -> None:
+    from core.data.readers.parsing import parse_rows
+    from core.data.readers.sources import raw_rows
+
+    cells = []
+    for records, _ in parse_rows(raw_rows(shared / "data" / "mp_polymorphs.jsonl.gz"), "M", processes=1):
+        cells += [r.cell for r in records if r.natoms <= 60]
+        if len(cells) > 2000:
+            break
+    from core.crystals import unpack_cells
+
+    crystals = unpack_cells(cells[:2000])
+    decoded = decode(encode(crystals), conditions_of(crystals))
+    assert_same_crystals(decoded, crystals)
+    for before, after in zip(to_structures(crystals[:60]), to_structures(decoded[:60]), strict=True):
+        assert StructureMatcher().fit(before, after)
+
+
+def tensor_data(crystals: Crystals, formula: torch.Tensor) -> TensorData:
+    names = [f"F{i}" for i in range(int(formula.max()) + 1)]
+    split = split_by_formula(formula, 0.2, 0)
+    return TensorData(
+        crystals.to(dtype=torch.float32), torch.arange(len(crystals)), formula, split, names, "n", "M", "h"
+    )
+
+
+def test_tensors_come_back_and_damage_is_said(tmp_path: Path) -> None:
+    data = tensor_data(random_crystals(30), torch.arange(30) // 3)
+    path = tmp_path / "x.safetensors"
+    write_tensors(path, data)
+    found = read_tensors(path)
+    for name in ("frac", "lattice", "numbers", "group"):
+        assert torch.equal(getattr(found.crystals, name), getattr(data.crystals, name))
+    assert (found.formulas, found.name, found.method, found.hash) == (data.formulas, "n", "M", "h")
+    assert torch.equal(found.split, data.split.to(torch.int8))
+    assert [p.name for p in tmp_path.iterdir()] == ["x.safetensors"]
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(ValueError, match="damaged"):
+        read_tensors(path)
+    with pytest.raises(ValueError, match="gone"):
+        read_tensors(tmp_path / "none.safetensors")
+
+
+def test_no_formula_stands_in_two_parts() -> None:
+    formula = torch.randint(0, 200, (3000,), generator=torch.Generator().manual_seed(0))
+    split = split_by_formula(formula, 0.05, 7)
+    assert not set(formula[split == 1].tolist()) & set(formula[split == 0].tolist())
+    assert len(set(formula[split == 1].tolist())) == 10
+    assert torch.equal(split, split_by_formula(formula, 0.05, 7))
+    assert not torch.equal(split, split_by_formula(formula, 0.05, 8))
+
+
+def test_pairs_go_down_in_energy_within_a_formula() -> None:
+    crystals = random_crystals(1)[[0] * 12]
+    energy = torch.tensor([0.5, -1.0, 0.1, 0.2, torch.nan, -3.0] * 2, dtype=torch.float64)
+    data = tensor_data(Crystals(*crystals._tensors()[:4], energy), torch.arange(12) // 6)
+    pairs = lowest_energy_pairs(data, torch.arange(12))
+    assert len(pairs) == 8
+    assert all(energy[i] > energy[j] and i // 6 == j // 6 and j % 6 == 5 for i, j in pairs)
+
+
+def test_aligning_undoes_a_shuffle_and_a_shift() -> None:
+    """A crystal shuffled, moved and slightly shaken is put back onto itself."""
+    rng = np.random.default_rng(5)
+    target = random_crystals(8, seed=5)
+    frac, numbers = target.frac.clone(), target.numbers.clone()
+    for i, n in enumerate(target.natoms.tolist()):
+        order = torch.from_numpy(rng.permutation(n))
+        shaken = target.frac[i, order] + torch.from_numpy(rng.normal(0, 0.002, (n, 3))) + 0.37
+        frac[i, :n], numbers[i, :n] = shaken - shaken.floor(), target.numbers[i, order]
+    shuffled = Crystals(frac, target.lattice, numbers, target.group, target.energy)
+    aligned = align(shuffled, target)
+    assert torch.equal(aligned.numbers, target.numbers)
+    delta = (aligned.frac - target.frac)[target.mask]
+    assert float((delta - delta.round()).abs().max()) < 0.02
+
+
+def test_reference_symbols_are_those_of_the_groups() -> None:
+    from core.ui.conditions import _space_groups
+
+    assert len(_space_groups()) == 230
+    assert _space_groups()[225].startswith(f"225 · {SpaceGroup('Fm-3m').symbol} · cubic")
