@@ -69,9 +69,13 @@ def test_servers_that_start_together_migrate_once(tmp_path: Path) -> None:
 
 
 def test_a_failed_block_leaves_nothing(database: Database) -> None:
-    with pytest.raises(RuntimeError), database.session() as session:
-        structures.add_import(session, "x", "file")
-        raise RuntimeError
+    def fail() -> None:
+        with database.session() as session:
+            structures.add_import(session, "x", "file")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     with database.session() as session:
         assert structures.unfinished_imports(session) == []
 
