@@ -183,7 +183,7 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture
-def postgres(postgres_server: str) -> Iterator[str]:
+def postgres(postgres_server: str) -> str:
     """The URL of an empty Postgres database."""
     import psycopg
 
@@ -191,7 +191,7 @@ def postgres(postgres_server: str) -> Iterator[str]:
     base = postgres_server.replace("+psycopg", "")
     with psycopg.connect(base, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")
-    yield postgres_server.rsplit("/", 1)[0] + f"/{name}"
+    return postgres_server.rsplit("/", 1)[0] + f"/{name}"
 
 
 def _wait_for_port(port: int, process: subprocess.Popen[bytes], seconds: float = 60.0) -> None:

@@ -199,7 +199,7 @@ def _from_state(state: ts.SimState) -> Crystals:
     lattice = state.row_vector_cell.detach()
     positions = torch.zeros(*mask.shape, 3, dtype=torch.float64)
     numbers = torch.zeros(mask.shape, dtype=torch.int64)
-    positions[mask], numbers[mask] = state.positions.detach().double(), state.atomic_numbers
+    positions[mask], numbers[mask] = state.positions.detach().double(), state.atomic_numbers.long()
     frac = wrap(positions @ torch.linalg.inv(lattice)) * mask[:, :, None]
     unknown = torch.zeros(len(counts), dtype=torch.int64)
     return Crystals(frac, lattice, numbers, unknown, torch.full((len(counts),), torch.nan, dtype=torch.float64))
