@@ -56,6 +56,12 @@ def pattern(formula: str) -> str:
     return "".join(f"{letter}{n // divisor}" for letter, n in zip("ABCDEFGHIJKLMNOPQRSTUVWXYZ", counts, strict=False))
 
 
+def formula_unit(counts: dict[str, int]) -> str:
+    """The formula unit with the elements in the order they were typed: {"Ta": 2, "W": 2, "B": 12} -> "TaWB6"."""
+    divisor = gcd(*counts.values())
+    return "".join(f"{s}{n // divisor if n > divisor else ''}" for s, n in counts.items())
+
+
 def reduced_formula(counts: dict[str, int]) -> str:
     """As pymatgen writes it."""
     return Composition(counts).reduced_formula

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from core.data.formulas import pattern
+from core.data.formulas import formula_unit, parse_formula, pattern
 from core.models.checkpoint import CARD, CONFIG, WEIGHTS, CheckpointError, load_weights, read_config, weights_hash
 from core.models.registry import build_network
 from core.samplers.flow import FlowMatching
@@ -128,9 +128,8 @@ def unfamiliar(model: LoadedModel, formula: str, natoms: int, groups: list[int],
     if strange:
         sentences.append(f"{', '.join(strange)}: no structure with it was in the training data.")
     elif pattern(formula) not in seen["patterns"]:
-        reduced = Composition(formula).reduced_formula
         sentences.append(
-            f"{reduced} has no relative in the training data: no formula of the pattern {pattern(formula)} was there. "
+            f"{formula_unit(parse_formula(formula))} has no relative in the training data: no formula of the pattern {pattern(formula)} was there. "
             "Expect rougher candidates."
         )
     low, high = seen["natoms"]

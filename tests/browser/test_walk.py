@@ -1,0 +1,174 @@
+"""The app in real Chromium: the whole way from a file to a bundle, and every page cold by its URL."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import re
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect, sync_playwright
+
+from tests.conftest import CHROMIUM_ARGS, AppServer
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+PAGES = ["", "datasets", "train", "models", "generate", "modify", "candidates", "hulls", "jobs"]
+_OWN = re.compile(r"^(https?|wss?)://127\.0\.0\.1:|^(data|blob|about):")
+_PROBES = re.compile(r"/_stcore/(health|host-config)$")  # Streamlit's own, on a cold deep link
+SECONDS = 1000
+
+
+class Watched:
+    """A page whose requests and console are watched."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.strangers: list[str] = []
+        self.errors: list[str] = []
+        page.on("request", lambda r: None if _OWN.match(r.url) else self.strangers.append(r.url))
+        page.on("console", self._console)
+        page.on("pageerror", lambda e: self.errors.append(str(e)))
+
+    def _console(self, message) -> None:
+        probe = "404" in message.text and _PROBES.search(message.location.get("url", ""))
+        if message.type == "error" and not probe:
+            self.errors.append(f"{message.text} {message.location.get('url', '')}")
+
+    def check(self) -> None:
+        assert self.strangers == [], "nothing leaves the machine"
+        assert self.errors == []
+
+
+@pytest.fixture
+def watched(chromium: str) -> Iterator[Watched]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_ARGS)
+        page = browser.new_page(viewport={"width": 1280, "height": 900}, accept_downloads=True)
+        page.set_default_timeout(30 * SECONDS)
+        expect.set_options(timeout=60 * SECONDS)
+        yield Watched(page)
+        browser.close()
+
+
+def go(page: Page, name: str) -> None:
+    page.get_by_test_id("stSidebarNav").get_by_role("link", name=name, exact=True).click()
+    expect(page.get_by_role("heading", name=name, level=1)).to_be_visible()
+
+
+def rows_of(folder: Path) -> Path:
+    """A file of structures like AFLOW's, with one broken line: half the starter dataset's borides."""
+    from core.settings import ASSETS
+
+    with gzip.open(ASSETS / "starter" / "structures.jsonl.gz", "rt") as file:
+        lines = [line for line in file if set(json.loads(line)["species"]) <= {"B", "Ta", "W"}]
+    path = folder / "borides.jsonl"
+    path.write_text("".join(lines) + '{"auid": "broken"\n')
+    return path
+
+
+def test_from_a_file_to_a_bundle(app: AppServer, watched: Watched, tmp_path: Path) -> None:
+    page = watched.page
+    page.goto(app.url)
+    expect(page.get_by_text("Next: generate your first crystals")).to_be_visible()
+    expect(page.get_by_text("B-Ta-W by CHGNet-0.3.0")).to_be_visible()
+
+    go(page, "Datasets")
+    page.get_by_text("Import files").click()
+    page.locator("input[type=file]").set_input_files(rows_of(tmp_path))
+    page.get_by_label("Name of the dataset").fill("borides")
+    page.get_by_label("Energy method").fill("M3GNet-MP-2021.2.8")
+    page.get_by_test_id("stFormSubmitButton").get_by_role("button").click()
+    expect(
+        page.get_by_text(re.compile(r"structures are the dataset borides\. 1 rows were not taken, 1 malformed"))
+    ).to_be_visible()
+    page.goto(f"{app.url}/datasets?dataset=borides")
+    expect(page.get_by_test_id("stVegaLiteChart").first).to_be_visible()
+    page.get_by_role("tab", name="Structures").click()
+    expect(page.frame_locator("iframe").first.locator("canvas").first).to_be_visible()
+
+    go(page, "Train")
+    page.get_by_text("0.1 M parameters").click()
+    page.get_by_label("Name of the model").fill("walked")
+    page.get_by_label("Minutes of training").fill("0.3")
+    page.get_by_role("button", name="Start training").click()
+    expect(page.get_by_text("validation loss", exact=True)).to_be_visible()
+    app.kill()
+    app.start()  # the server was killed: the training is still running, and shown
+    page.reload()
+    expect(page.get_by_text("Use walked")).to_be_visible(timeout=90 * SECONDS)
+    expect(page.get_by_test_id("stVegaLiteChart").first).to_be_visible()
+    watched.errors.clear()  # the connection that broke with the server
+
+    go(page, "Generate")
+    expect(page.get_by_text("TaWB6 has no relative in the training data")).to_be_visible()
+    page.get_by_label("Candidates per combination").fill("4")
+    page.get_by_label("Candidates per combination").press("Enter")
+    page.get_by_role("button", name="Generate 4 candidates").click()
+    expect(page.get_by_text("Relax them and see them against the hull")).to_be_visible()
+    expect(page.frame_locator("iframe").first.locator("canvas").first).to_be_visible()
+    page.get_by_text("Relax them and see them against the hull").click()
+
+    expect(page.get_by_role("heading", name="Candidates", level=1)).to_be_visible()
+    page.get_by_role("button", name=re.compile(r"^Relax \d")).click()
+    expect(page.get_by_text(re.compile(r"Lowest: .*eV/atom (above|below) this hull"))).to_be_visible(
+        timeout=120 * SECONDS
+    )
+    expect(page.get_by_text("no discovery yet")).to_be_visible()
+    with page.expect_download() as downloading:
+        page.get_by_role("button", name=re.compile(r"^Download \d")).click()
+    with zipfile.ZipFile(io.BytesIO(Path(downloading.value.path()).read_bytes())) as archive:
+        names = archive.namelist()
+        assert {"candidates.csv", "candidates.extxyz", "manifest.json"} <= set(names)
+        assert any(n.endswith("_relaxed.cif") for n in names)
+    page.screenshot(path=str(tmp_path / "candidates.png"), full_page=True)
+    watched.check()
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_pages_open_cold_inside_the_frame(cold_app: AppServer, watched: Watched, name: str) -> None:
+    page = watched.page
+    page.goto(f"{cold_app.url}/{name}")
+    expect(page.get_by_role("heading", level=1).first).to_be_visible()
+    links = page.get_by_test_id("stSidebarNav").get_by_role("link")
+    expect(links).to_have_count(len(PAGES))
+    expect(page.get_by_test_id("stException")).to_have_count(0)
+    watched.check()
+
+
+@pytest.fixture(scope="module")
+def cold_app(tmp_path_factory: pytest.TempPathFactory, _starter_template: Path) -> Iterator[AppServer]:
+    import shutil
+
+    var = tmp_path_factory.mktemp("cold") / "var"
+    shutil.copytree(_starter_template, var)
+    server = AppServer(var, {})
+    server.start()
+    yield server
+    server.stop()
+
+
+def test_hostile_names_stay_text(cold_app: AppServer, watched: Watched, tmp_path: Path) -> None:
+    """A CIF with scripts in its comment, label and name is shown as a structure and runs nothing."""
+    from tests.data.test_readers import TIB2, cif_of
+
+    hostile = "</script><script>document.title='owned'</script>"
+    path = tmp_path / "x.cif"
+    path.write_text(f"# {hostile}\n" + cif_of(TIB2).replace("data_TiB2", f"data_{hostile.replace(' ', '')}"))
+    page = watched.page
+    page.goto(f"{cold_app.url}/datasets?dataset={hostile}")
+    page.get_by_text("Import files").click()
+    page.locator("input[type=file]").set_input_files(
+        {"name": "<img src=x onerror=alert(1)>.cif", "mimeType": "text/plain", "buffer": path.read_bytes()}
+    )
+    page.get_by_label("Name of the dataset").fill("hostile")
+    page.get_by_test_id("stFormSubmitButton").get_by_role("button").click()
+    expect(page.get_by_text("1 structures are the dataset hostile")).to_be_visible()
+    page.goto(f"{cold_app.url}/datasets?dataset=hostile")
+    page.get_by_role("tab", name="Structures").click()
+    expect(page.frame_locator("iframe").first.locator("canvas").first).to_be_visible()
+    assert page.title() != "owned"
+    watched.check()

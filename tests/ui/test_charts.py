@@ -1,0 +1,105 @@
+"""Charts and the viewer without a browser: what they draw is what they were given, and nothing runs that should not."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from pymatgen.core import Lattice, Structure
+
+from core.crystals import Crystals, from_structures
+from core.ui import charts
+from core.ui.viewer import SCRIPT, _escape_scripts, colours, crystal_html
+from core.ui.widgets import plain
+
+TA = Structure(Lattice.cubic(3.3), ["Ta", "B"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+
+
+def values(chart: Any) -> list[dict[str, Any]]:
+    """Every row of data of a chart."""
+    return [row for rows in chart.to_dict()["datasets"].values() for row in rows]
+
+
+def test_bars_hold_the_counts() -> None:
+    assert {r["element"]: r["structures"] for r in values(charts.elements({"B": 3, "Ta": 5}))} == {"B": 3, "Ta": 5}
+    found = [r["space group"] for r in values(charts.space_groups({"0": 9, "225": 2, "12": 7}))]
+    assert found == ["12", "225"], "unknown groups are not drawn; the rest is by number"
+
+
+def test_histograms_count_every_value_once() -> None:
+    data = np.concatenate([np.random.default_rng(0).normal(size=5000), [np.nan] * 7])
+    assert sum(r["structures"] for r in values(charts.histogram(data, "x"))) >= 0.99 * 5000
+    found = {r["atoms"]: r["structures"] for r in values(charts.histogram(np.array([4, 4, 9]), "atoms", integer=True))}
+    assert found == {4: 2, 9: 1}
+    assert charts.histogram(np.array([np.nan]), "x").to_dict()
+
+
+def test_loss_curves_tell_the_parts_apart_and_stay_small() -> None:
+    metrics = [(s, n, 1.0 / (s + 1)) for s in range(5000) for n in ("loss", "validation_loss", "learning_rate")]
+    rows = values(charts.losses(metrics))
+    assert {r["part"] for r in rows} == {"training", "validation"}
+    assert len(rows) < 3000
+
+
+def point(formula: str, fractions: dict[str, float], above: float) -> dict[str, Any]:
+    return {"formula": formula, "fractions": fractions, "label": formula, "formation": -0.5, "above_hull": above}
+
+
+def test_a_ternary_hull_is_an_equilateral_triangle_with_the_elements_at_its_corners() -> None:
+    phases = [point(e, {e: 1.0}, 0.0) for e in ("B", "Ta", "W")] + [
+        point("TaWB", dict.fromkeys(("B", "Ta", "W"), 1 / 3), 0.1)
+    ]
+    edges = [({"B": 1.0}, {"Ta": 1.0})]
+    candidates = [point("TaWB6", {"B": 0.75, "Ta": 0.125, "W": 0.125}, -0.02)]
+    chart = charts.hull_ternary(["B", "Ta", "W"], phases, edges, candidates)
+    rows = {r["formula"]: (r["x"], r["y"]) for r in values(chart) if "formula" in r}
+    corners = [np.array(rows[e]) for e in ("B", "Ta", "W")]
+    sides = [np.linalg.norm(corners[i] - corners[j]) for i, j in ((0, 1), (1, 2), (0, 2))]
+    assert sides == pytest.approx([1, 1, 1])
+    assert rows["TaWB"] == pytest.approx(tuple(np.mean(corners, axis=0)))
+    marks = {layer["mark"]["type"] for layer in chart.to_dict()["layer"]}
+    assert {"circle", "square", "point"} <= marks, "hull, other phases and candidates are told apart"
+    assert charts.hull_ternary(["B", "Ta", "W"], phases, edges).to_dict()
+
+
+def test_a_binary_hull_is_a_curve_through_its_stable_phases() -> None:
+    phases = [point("B", {"B": 1.0}, 0), point("Ta", {"Ta": 1.0}, 0), point("TaB", {"B": 0.5, "Ta": 0.5}, 0)]
+    chart = charts.hull_binary(["B", "Ta"], phases, [point("TaB2", {"B": 2 / 3, "Ta": 1 / 3}, 0.05)])
+    assert {r["formula"]: r["x"] for r in values(chart)}["TaB2"] == pytest.approx(1 / 3)
+
+
+def test_the_viewer_draws_every_atom_on_every_face_and_fetches_only_from_the_app() -> None:
+    html = crystal_html(from_structures([TA]))
+    xyz = re.search(r'addModel\("(.*?)","xyz"', html)
+    assert xyz is not None
+    lines = json.loads(f'"{xyz.group(1)}"').splitlines()
+    assert lines[0] == "9", "eight corners and the centre"
+    assert sum(line.startswith("Ta ") for line in lines) == 8
+    assert set(re.findall(r"""['"]((?:https?:)?//[^'"]+|/[a-z][^'"]*\.js)['"]""", html)) == {SCRIPT}
+    assert html.count("addCylinder(") == 12
+    assert all(f'addLabel("{axis}"' in html for axis in "abc")
+    assert colours()["Ta"] in html
+
+
+def test_nothing_can_close_the_script() -> None:
+    hostile = '<div></div><script>var a = "</script><script>alert(1)</script><!--";</script>'
+    escaped = _escape_scripts(hostile)
+    assert escaped.count("</script>") == 1
+    assert escaped.count("<script>") == 2, "the opening tag inside a string opens nothing"
+    assert "<!--" not in escaped
+
+
+def test_a_strange_cell_is_drawn_all_the_same() -> None:
+    flat = Crystals(
+        torch.zeros(1, 1, 3), torch.diag_embed(torch.tensor([[1e-3, 50.0, 400.0]])), torch.tensor([[118]]),
+        torch.zeros(1, dtype=torch.int64), torch.zeros(1),
+    )  # fmt: skip
+    assert "addModel" in crystal_html(flat)
+
+
+def test_markdown_in_names_stays_text() -> None:
+    assert plain("**x** [a](http://b) :red[c] <i>") == ("\\*\\*x\\*\\* \\[a\\]\\(http\\://b\\) \\:red\\[c\\] \\<i\\>")
