@@ -59,6 +59,12 @@ def go(page: Page, name: str) -> None:
     expect(page.get_by_role("heading", name=name, level=1)).to_be_visible()
 
 
+def fill(page: Page, label: str, text: str) -> None:
+    field = page.locator(f'input[aria-label^="{label}"]')
+    field.fill(text)
+    field.press("Tab")
+
+
 def rows_of(folder: Path) -> Path:
     """A file of structures like AFLOW's, with one broken line: half the starter dataset's borides."""
     from core.settings import ASSETS
@@ -79,8 +85,8 @@ def test_from_a_file_to_a_bundle(app: AppServer, watched: Watched, tmp_path: Pat
     go(page, "Datasets")
     page.get_by_text("Import files").click()
     page.locator("input[type=file]").set_input_files(rows_of(tmp_path))
-    page.get_by_label("Name of the dataset").fill("borides")
-    page.get_by_label("Energy method").fill("M3GNet-MP-2021.2.8")
+    fill(page, "Name of the dataset", "borides")
+    fill(page, "Energy method", "M3GNet-MP-2021.2.8")
     page.get_by_test_id("stFormSubmitButton").get_by_role("button").click()
     expect(
         page.get_by_text(re.compile(r"structures are the dataset borides\. 1 rows were not taken, 1 malformed"))
@@ -92,8 +98,8 @@ def test_from_a_file_to_a_bundle(app: AppServer, watched: Watched, tmp_path: Pat
 
     go(page, "Train")
     page.get_by_text("0.1 M parameters").click()
-    page.get_by_label("Name of the model").fill("walked")
-    page.get_by_label("Minutes of training").fill("0.3")
+    fill(page, "Name of the model", "walked")
+    fill(page, "Minutes of training", "0.3")
     page.get_by_role("button", name="Start training").click()
     expect(page.get_by_text("validation loss", exact=True)).to_be_visible()
     app.kill()
@@ -105,8 +111,7 @@ def test_from_a_file_to_a_bundle(app: AppServer, watched: Watched, tmp_path: Pat
 
     go(page, "Generate")
     expect(page.get_by_text("TaWB6 has no relative in the training data")).to_be_visible()
-    page.get_by_label("Candidates per combination").fill("4")
-    page.get_by_label("Candidates per combination").press("Enter")
+    fill(page, "Candidates per combination", "4")
     page.get_by_role("button", name="Generate 4 candidates").click()
     expect(page.get_by_text("Relax them and see them against the hull")).to_be_visible()
     expect(page.frame_locator("iframe").first.locator("canvas").first).to_be_visible()
@@ -164,7 +169,7 @@ def test_hostile_names_stay_text(cold_app: AppServer, watched: Watched, tmp_path
     page.locator("input[type=file]").set_input_files(
         {"name": "<img src=x onerror=alert(1)>.cif", "mimeType": "text/plain", "buffer": path.read_bytes()}
     )
-    page.get_by_label("Name of the dataset").fill("hostile")
+    fill(page, "Name of the dataset", "hostile")
     page.get_by_test_id("stFormSubmitButton").get_by_role("button").click()
     expect(page.get_by_text("1 structures are the dataset hostile")).to_be_visible()
     page.goto(f"{cold_app.url}/datasets?dataset=hostile")
