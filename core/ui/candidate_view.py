@@ -83,15 +83,15 @@ def _row(candidate: Candidate, placed: PlacedCandidate | None) -> dict[str, obje
     return {
         "candidate": f"{candidate.job_id}-{candidate.index}",
         "composition": candidate.formula,
+        "above hull (eV/atom)": placed.place.above if placed and placed.place else None,
+        "energy after (eV/atom)": relaxation.formation_after if relaxation else None,
+        "energy before (eV/atom)": relaxation.formation_before if relaxation else None,
         "verdict": _verdict(candidate),
         "group asked": candidate.group_asked,
         "group found": candidate.group_found,
         "energy asked (eV/atom)": candidate.energy_asked,
         "shortest distance (Å)": candidate.min_distance,
         "volume (Å³/atom)": candidate.volume,
-        "energy before (eV/atom)": relaxation.formation_before if relaxation else None,
-        "energy after (eV/atom)": relaxation.formation_after if relaxation else None,
-        "above hull (eV/atom)": placed.place.above if placed and placed.place else None,
     }
 
 

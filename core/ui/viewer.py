@@ -63,7 +63,7 @@ def _zoom(cell: np.ndarray) -> float:
     """3Dmol frames nothing tighter than 25 Å; a cell is smaller."""
     corners = np.array(_CORNERS, float) @ cell
     extent = float(np.linalg.norm(corners - corners.mean(0), axis=1).max()) * 2
-    return max(0.9, min(4.0, 27.0 / (extent + 2.0)))
+    return max(0.7, min(3.0, 17.0 / (extent + 2.0)))
 
 
 def _escape_scripts(html: str) -> str:

@@ -128,8 +128,9 @@ def unfamiliar(model: LoadedModel, formula: str, natoms: int, groups: list[int],
     if strange:
         sentences.append(f"{', '.join(strange)}: no structure with it was in the training data.")
     elif pattern(formula) not in seen["patterns"]:
+        unit = formula_unit(parse_formula(formula))
         sentences.append(
-            f"{formula_unit(parse_formula(formula))} has no relative in the training data: no formula of the pattern {pattern(formula)} was there. "
+            f"{unit} has no relative in the training data: no formula of the pattern {pattern(formula)} was there. "
             "Expect rougher candidates."
         )
     low, high = seen["natoms"]
