@@ -16,7 +16,7 @@ if job_id is not None:
     with sentences():
         job = queue.get(job_id)
         watch_job(job_id, "job")
-        job_log(job, "job")
+        job_log(job)
         with st.expander("Parameters and result"):
             st.json({"parameters": job.params, "result": job.result, "attempts": job.attempts, "owner": job.owner})
     if st.button("All jobs", icon=":material/arrow_back:"):

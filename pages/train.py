@@ -17,7 +17,7 @@ if job_id is not None:
     watch_job(job_id, "train")
     with sentences():
         job = queue.get(job_id)
-        job_log(job, "train")
+        job_log(job)
         if job.status == "done" and job.result:
             st.page_link(
                 page("generate") if job.params.get("task") == "generation" else page("modify"),

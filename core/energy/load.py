@@ -90,9 +90,14 @@ def fetch_m3gnet(timeout_s: float = 10.0) -> Path:
 
     Raises PotentialError where it cannot be reached; no answer is waited for longer than `timeout_s`.
     """
-    from huggingface_hub import hf_hub_download
+    from urllib.request import Request, urlopen
+
+    from huggingface_hub import constants, hf_hub_download
 
     try:
+        urlopen(
+            Request(constants.ENDPOINT, method="HEAD"), timeout=timeout_s
+        ).close()  # the hub itself retries for long
         for name in _FILES:
             hf_hub_download(_REPOSITORY, name, cache_dir=matgl_cache(), etag_timeout=timeout_s)
     except Exception as error:

@@ -148,8 +148,13 @@ def _training(job: Job) -> None:
     st.altair_chart(losses(metrics), width="stretch")
 
 
-def job_log(job: Job, key: str) -> None:
-    """The end of a job's log, closed until opened."""
+def job_log(job: Job) -> None:
+    """The end of a job's log, closed until opened; it renews itself while the job is active."""
+    every = 2.0 if job.status in job_rows.ACTIVE else None
+    st.fragment(_log, run_every=every)(job)
+
+
+def _log(job: Job) -> None:
     with st.expander("Log"):
         text = queue.logs(job.id, 60)
         st.code(text or "Nothing written yet.", language=None)

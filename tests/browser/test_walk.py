@@ -177,3 +177,15 @@ def test_hostile_names_stay_text(cold_app: AppServer, watched: Watched, tmp_path
     expect(page.frame_locator("iframe").first.locator("canvas").first).to_be_visible()
     assert page.title() != "owned"
     watched.check()
+
+
+def test_a_file_that_is_too_large_is_refused_in_words(cold_app: AppServer, watched: Watched, tmp_path: Path) -> None:
+    path = tmp_path / "large.jsonl"
+    with path.open("wb") as file:
+        file.truncate(300_000_000)
+    page = watched.page
+    page.goto(f"{cold_app.url}/datasets")
+    page.get_by_text("Import files").click()
+    page.locator("input[type=file]").set_input_files(path)
+    expect(page.get_by_text(re.compile(r"must be 200(\.0)?\s?MB or smaller"))).to_be_visible()
+    watched.check()

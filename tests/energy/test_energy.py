@@ -261,3 +261,11 @@ def test_published_phases_have_their_group_and_sensible_distances(phase) -> None
     assert SpacegroupAnalyzer(structure).get_space_group_number() == phase.group
     assert 1.5 < float(shortest_distances(from_structures([structure]))[0]) < 2.6
     assert phase.name.startswith(structure.composition.reduced_formula.replace("B2W", "WB2")) or "W" in phase.name
+
+
+def test_fetching_without_the_internet_is_answered_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(PotentialError, match="set SUBHULL_M3GNET"):
+        load.fetch_m3gnet(timeout_s=2)
