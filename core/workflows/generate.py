@@ -101,21 +101,26 @@ def candidates_of(job_id: int) -> list[int]:
 
 def plan(params: GenerateParams) -> list[Wish]:
     """Every candidate asked for, in order. Raises UserError for conditions that cannot be."""
-    if params.count < 1 or params.steps < 1:
-        raise UserError("Candidates per combination and steps must be 1 or more.")
     if not params.formulas:
         raise UserError("Write a formula, such as Ta1W1B6.")
-    wrong = [g for g in params.space_groups if not 1 <= g <= 230]
-    if wrong:
-        raise UserError(f"{wrong[0]} is no space group: they are numbered 1 to 230.")
-    if any(not math.isfinite(e) or abs(e) > 20 for e in params.energies):
-        raise UserError("An energy must be a number of eV/atom between -20 and 20.")
+    check_conditions(params.space_groups, params.energies, params.count, params.steps)
     combinations = len(params.formulas) * max(1, len(params.space_groups)) * max(1, len(params.energies))
     if combinations * params.count > MAX_CANDIDATES:
         raise UserError(f"That asks for {combinations * params.count:,} candidates; {MAX_CANDIDATES:,} is the limit.")
     contents = [_content(text) for text in params.formulas]
     asked = itertools.product(contents, params.space_groups or (None,), params.energies or (None,), range(params.count))
     return [Wish(i, numbers, name, group, energy) for i, ((numbers, name), group, energy, _) in enumerate(asked)]
+
+
+def check_conditions(space_groups: Sequence[int], energies: Sequence[float], count: int, steps: int) -> None:
+    """Raises UserError for a space group, an energy (eV/atom) or a number that cannot be."""
+    if count < 1 or steps < 1:
+        raise UserError("Candidates per combination and steps must be 1 or more.")
+    wrong = [g for g in space_groups if not 1 <= g <= 230]
+    if wrong:
+        raise UserError(f"{wrong[0]} is no space group: they are numbered 1 to 230.")
+    if any(not math.isfinite(e) or abs(e) > 20 for e in energies):
+        raise UserError("An energy must be a number of eV/atom between -20 and 20.")
 
 
 def _content(text: str) -> tuple[tuple[int, ...], str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from core.data.readers.records import Record
 from core.data.readers.sources import MAX_CIF, Raw
 from core.models.state import Conditions, State, conditions_for
 from core.workflows.context import Context, UserError
-from core.workflows.generate import MAX_CANDIDATES, MAX_SITES, Keeper, Wish, run_wishes
+from core.workflows.generate import MAX_CANDIDATES, MAX_SITES, Keeper, Wish, check_conditions, run_wishes
 from core.workflows.models import load_model
 
 
@@ -53,13 +52,7 @@ def modify(params: ModifyParams, context: Context) -> dict[str, Any]:
 
 def plan(params: ModifyParams, start: Record, crystal: Crystals) -> list[Wish]:
     """Every polymorph asked for. Raises UserError for conditions that cannot be."""
-    if params.count < 1 or params.steps < 1:
-        raise UserError("Candidates per combination and steps must be 1 or more.")
-    wrong = [g for g in params.space_groups if not 1 <= g <= 230]
-    if wrong:
-        raise UserError(f"{wrong[0]} is no space group: they are numbered 1 to 230.")
-    if any(not math.isfinite(e) or abs(e) > 20 for e in params.energy_changes):
-        raise UserError("A change of energy must be a number of eV/atom between -20 and 20.")
+    check_conditions(params.space_groups, params.energy_changes, params.count, params.steps)
     asked = list(
         itertools.product(params.space_groups or (None,), params.energy_changes or (None,), range(params.count))
     )
