@@ -70,6 +70,8 @@ def test_files_and_functions_stay_short() -> None:
             if text.count("\n") > 420:
                 long.append(f"{path.name}: {text.count(chr(10))} lines")
             for node in ast.walk(ast.parse(text)):
+                if "migrations" in path.parts:
+                    continue  # written by Alembic
                 if isinstance(node, ast.FunctionDef) and (node.end_lineno or 0) - node.lineno > 60:
                     long.append(f"{path.name}: {node.name}")
     assert long == []
