@@ -1,5 +1,7 @@
 """Candidates: choose, relax, see against the hull, take home."""
 
+from collections import Counter
+
 import streamlit as st
 
 from core.jobs import queue
@@ -59,7 +61,7 @@ hull_id = st.selectbox(
     help="A candidate is placed by its relaxation with the hull's own method; energies of two methods never meet.",
 )
 view = get_hull_by_id(hull_id) if hull_id is not None else None
-placed = {p.candidate.id: p for p in place_candidates([c.id for c in listed], view)} if view else {}
+placed = {p.candidate.id: p for p in place_candidates([c.id for c in listed], view)}
 
 chosen = candidate_table(listed, f"candidates-{run}-{system}-{only_valid}-{offset}", placed, multiple=True)
 picked = [listed[i] for i in chosen] or [c for c in listed if c.valid]
@@ -98,16 +100,14 @@ if job_id is not None:
     watch_job(job_id, "relax")
 
 if view is not None:
-    shown = [placed[c.id] for c in picked if c.id in placed and placed[c.id].place]
+    shown = [placed[c.id] for c in picked if placed[c.id].place]
     show_hull(view, shown)
-    waiting = sum(1 for c in picked if c.id in placed and placed[c.id].relaxation is None)
-    if waiting:
-        st.caption(f"{waiting} of these are not relaxed with {view.row.method} yet, so they are not on the plot.")
+for problem, count in Counter(placed[c.id].problem for c in picked if placed[c.id].problem).items():
+    st.caption(f"Not placed: {count} {problem}.")
 
 if picked:
     st.subheader("In 3D")
     names = {c.id: f"{c.job_id}-{c.index} {c.formula}" for c in picked}
     one = st.selectbox("Candidate", list(names), format_func=names.__getitem__)
     candidate = next(c for c in picked if c.id == one)
-    relaxation = placed[one].relaxation if one in placed else None
-    show_candidate(candidate, relaxation)
+    show_candidate(candidate, placed[one].relaxation)

@@ -208,19 +208,27 @@ def hull_systems_for(chemical_system: str) -> list[Hull]:
     return [h for h in list_hulls() if wanted <= set(h.chemical_system.split("-"))]
 
 
-def place_candidates(candidate_ids: Sequence[int], view: HullView) -> list[PlacedCandidate]:
-    """Each candidate on the hull by its relaxation with the hull's own method; energies of two methods never meet."""
+def place_candidates(candidate_ids: Sequence[int], view: HullView | None) -> list[PlacedCandidate]:
+    """Each candidate on the hull by its relaxation with the hull's own method; energies of two methods never meet.
+
+    Without a hull, each with its latest relaxation by any method.
+    """
     with store().session() as session:
         found = rows.get_candidates(session, candidate_ids)
-        relaxed = {r.candidate_id: r for r in rows.relaxations(session, candidate_ids, view.row.method)}
-    return [_place(candidate, relaxed.get(candidate.id), view) for candidate in found]
+        relaxed = rows.relaxations(session, candidate_ids, view.row.method if view else None)
+    latest = {r.candidate_id: r for r in sorted(relaxed, key=lambda r: r.created_at)}
+    return [_place(candidate, latest.get(candidate.id), view) for candidate in found]
 
 
-def _place(candidate: Candidate, relaxation: Relaxation | None, view: HullView) -> PlacedCandidate:
+def _place(candidate: Candidate, relaxation: Relaxation | None, view: HullView | None) -> PlacedCandidate:
     if relaxation is None:
-        return PlacedCandidate(candidate, None, None, f"not relaxed with {view.row.method}")
+        return PlacedCandidate(candidate, None, None, f"not relaxed with {view.row.method}" if view else "not relaxed")
     if relaxation.formation_after is None:
-        return PlacedCandidate(candidate, relaxation, None, relaxation.status)
+        unknown = f"without a formation energy: {relaxation.method} has no reference for one of its elements"
+        failed = relaxation.status.startswith("failed")
+        return PlacedCandidate(candidate, relaxation, None, relaxation.status if failed else unknown)
+    if view is None:
+        return PlacedCandidate(candidate, relaxation, None, "without a hull of these elements")
     try:
         counts = {s: float(n) for s, n in parse_formula(candidate.formula).items()}
         return PlacedCandidate(candidate, relaxation, view.hull.place(counts, relaxation.formation_after))
