@@ -55,7 +55,7 @@ with left:
     preset = st.radio("Preset", list(presets)[::-1], captions=list(presets.values())[::-1])
 with right:
     name = st.text_input("Name of the model", placeholder="borides-small")
-    minutes = st.number_input("Minutes of training", 0.1, 100_000.0, 10.0, step=5.0)
+    minutes = st.number_input("Minutes of training", 0.1, 100_000.0, 10.0, step=5.0, format="%g")
     device = st.selectbox("Device", devices())
     with st.expander("Advanced"):
         batch = st.number_input("Batch", 1, 4096, 64)

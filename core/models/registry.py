@@ -22,7 +22,7 @@ NETWORKS = {
     "transformer": NetworkChoice(
         "transformer",
         {
-            "quick": "0.1 M parameters: to see that everything works",
+            "quick": "0.2 M parameters: to see that everything works",
             "small": "2 M parameters: minutes to hours on a laptop",
         },
     )

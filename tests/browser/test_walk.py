@@ -97,7 +97,7 @@ def test_from_a_file_to_a_bundle(app: AppServer, watched: Watched, tmp_path: Pat
     expect(page.frame_locator("iframe").first.locator("canvas").first).to_be_visible()
 
     go(page, "Train")
-    page.get_by_text("0.1 M parameters").click()
+    page.get_by_text("0.2 M parameters").click()
     fill(page, "Name of the model", "walked")
     fill(page, "Minutes of training", "0.3")
     page.get_by_role("button", name="Start training").click()
