@@ -23,9 +23,8 @@ columns[0].metric("task", model.task)
 columns[1].metric("parameters", f"{card['parameters'] / 1e6:.1f} M" if "parameters" in card else "–")
 columns[2].metric("training", f"{card['training_minutes']:.1f} min" if "training_minutes" in card else "–")
 columns[3].metric("steps", f"{card['steps']:,}" if "steps" in card else "–")
-st.caption(
-    f"Learned from the dataset {card.get('dataset', 'unknown')}; energies are those of {model.energy_method or 'no method'}."
-)
+learned = card.get("dataset", "unknown")
+st.caption(f"Learned from the dataset {learned}; energies are those of {model.energy_method or 'no method'}.")
 if card.get("about"):
     st.write(card["about"])
 metrics = card.get("metrics") or {}
