@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -20,8 +21,12 @@ from core.energy.potential import Potential
 from core.energy.relaxation import RelaxationConfig, relax, relax_volume
 from core.settings import ASSETS
 
+if TYPE_CHECKING:
+    from pymatgen.core import Element
+
 _FULLY_RELAXED = 4  # of an element's forms, the lowest so many after the volume alone
-_METALLIC = frozenset({"A_cF4_225_a", "A_cI2_229_a", "A_hP2_194_c", "A_hP4_194_ac", "A_hR3_166_ac", "A_cI58_217_ac2g"})
+_METALLIC = frozenset({"A_cF4_225_a", "A_cI2_229_a", "A_hP2_194_c", "A_hP4_194_ac", "A_hR3_166_ac"})
+_NOT_TRIED = frozenset({"Mn", "Hg"})
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,7 @@ def load_references(method: str, folder: Path = ASSETS / "references") -> Refere
 def compute_reference(symbol: str, potential: Potential) -> tuple[float, str]:
     """(eV/atom, prototype) of an element's lowest form among AFLOW's elemental prototypes of up to 20 atoms.
 
-    All are brought to zero pressure, the four lowest are relaxed fully. Transition metals are tried in the forms that
+    All are brought to zero pressure, the four lowest are relaxed fully. Metals are tried in the forms that
     they are known to take: some potentials have holes elsewhere (M3GNet puts niobium with atoms 2.3 Å apart 2.9 eV
     below its bcc crystal). NaN where the potential fails on all of them.
     """
@@ -74,7 +79,7 @@ def compute_reference(symbol: str, potential: Potential) -> tuple[float, str]:
     from core.data.prototypes import build, decorate
 
     forms = decorate([symbol], atoms=(1, 20), min_polymorphs=1).get(symbol, [])
-    if Element(symbol).is_transition_metal:
+    if _takes_metallic_forms(Element(symbol)):
         forms = [form for form in forms if form[0] in _METALLIC]
     crystals = concatenate([from_structures([build(label, names).structure]) for label, names in forms])
     crystals, found = relax_volume(crystals, potential)
@@ -85,6 +90,12 @@ def compute_reference(symbol: str, potential: Potential) -> tuple[float, str]:
     best = int(energies.argmin())
     value = float(energies[best])
     return (value if math.isfinite(value) else math.nan), forms[int(lowest[best])][0]
+
+
+def _takes_metallic_forms(element: Element) -> bool:
+    """Closely packed or bcc at low temperature; not so manganese and mercury, which are left out."""
+    kinds = (element.is_transition_metal, element.is_alkali, element.is_alkaline, element.is_lanthanoid)
+    return any(kinds) or element.symbol in ("Al", "Tl", "Pb")
 
 
 def compute_references(potential: Potential, symbols: Sequence[str], path: Path) -> References:
@@ -114,7 +125,10 @@ def compute_references(potential: Potential, symbols: Sequence[str], path: Path)
 
 
 def main() -> None:
-    """`python -m core.energy.formation m3gnet|chgnet [SYMBOL …]`: write assets/references/<method>.json."""
+    """`python -m core.energy.formation m3gnet|chgnet [SYMBOL …]`: add to assets/references/<method>.json.
+
+    Without symbols: the metals. B, C and Si were named.
+    """
     import sys
 
     from pymatgen.core import Element
@@ -124,7 +138,8 @@ def main() -> None:
 
     torch.set_num_threads(1)
     potential = load_potential(sys.argv[1], settings().m3gnet)
-    symbols = sys.argv[2:] or [Element.from_Z(z).symbol for z in sorted(potential.elements)]
+    every = [Element.from_Z(z) for z in sorted(potential.elements)]
+    symbols = sys.argv[2:] or [e.symbol for e in every if _takes_metallic_forms(e) and e.symbol not in _NOT_TRIED]
     compute_references(potential, symbols, ASSETS / "references" / f"{potential.name}.json")
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 from pymatgen.core import Lattice, Structure
 
@@ -17,12 +19,42 @@ class KnownPhase:
     sites: tuple[tuple[str, str, tuple[float, float, float]], ...]
     source: str
 
-    def build(self) -> Structure:
-        """The primitive cell."""
-        species = [s for s, _, _ in self.sites]
+    def build(self, species: Sequence[str] | None = None) -> Structure:
+        """The primitive cell, as published or with other elements on its sites."""
+        species = species or [s for s, _, _ in self.sites]
         coordinates = [c for _, _, c in self.sites]
         conventional = Structure.from_spacegroup(self.group, Lattice.from_parameters(*self.cell), species, coordinates)
         return conventional.get_primitive_structure()
+
+
+@dataclass(frozen=True)
+class Decorated:
+    """A published structure type with chosen metals on its metal sites; `source` cites the type."""
+
+    label: str
+    source: str
+    structure: Structure
+
+
+def decorated_phases(metals: Sequence[str] = ("Ta", "W")) -> list[Decorated]:
+    """Every published phase, each followed by all other ordered ways to put the metals on its metal sites.
+
+    So ternaries come in whose order keeps the published symmetry: TaWB6 as WB3, TaW2B4 and Ta2WB4 as Ta3B4.
+    """
+    found = []
+    for phase in KNOWN_PHASES:
+        places = [i for i, (element, _, _) in enumerate(phase.sites) if element in metals]
+        found.append(Decorated(phase.name, phase.source, phase.build()))
+        for chosen in product(metals, repeat=len(places)):
+            species = [element for element, _, _ in phase.sites]
+            if chosen == tuple(species[i] for i in places):
+                continue
+            for i, metal in zip(places, chosen, strict=True):
+                species[i] = metal
+            sites = ", ".join(f"{species[i]} on {phase.sites[i][1]}" for i in places)
+            source = f"the type of {phase.source}, with its metals exchanged"
+            found.append(Decorated(f"{phase.name} with {sites}", source, phase.build(species)))
+    return found
 
 
 _KIESSLING_TA = "R. Kiessling, Acta Chem. Scand. 3, 603 (1949)"

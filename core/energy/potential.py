@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -59,8 +59,13 @@ class Potential(ABC):
         """Energy (B,) eV, forces (B, N, 3) eV/Å, stress (B, 3, 3) eV/Å³ of crystals that passed `screen`."""
 
     def evaluate(self, crystals: Crystals) -> Evaluation:
-        """Energy, forces and stress of every crystal; one bad crystal never fails its batch."""
+        """Energy, forces and stress of every crystal; one bad crystal never fails its batch.
+
+        Left-handed cells are evaluated as their mirror image (CHGNet divides by the signed volume).
+        """
         problem = screen(crystals, self.elements)
+        hand = handedness(crystals.lattice)
+        crystals = replace(crystals, lattice=crystals.lattice * hand)
         b, n = crystals.numbers.shape
         energy = torch.full((b,), math.nan, dtype=torch.float64)
         forces = torch.full((b, n, 3), math.nan, dtype=torch.float64)
@@ -69,7 +74,7 @@ class Potential(ABC):
             for part, values in self._predict_guarded(crystals, rows, problem):
                 width = values[1].shape[1]
                 energy[part], stress[part] = values[0].double(), values[2].double()
-                forces[part, :width] = values[1].double()
+                forces[part, :width] = values[1].double() * hand[part].double()
         forces[~crystals.mask] = 0.0
         for i in torch.nonzero(~torch.isfinite(energy)).flatten().tolist():
             problem[i] = problem[i] or f"{self.name} gives no finite energy"
@@ -109,6 +114,11 @@ def screen(crystals: Crystals, elements: frozenset[int]) -> list[str]:
         else:
             problems.append("")
     return problems
+
+
+def handedness(lattice: Tensor) -> Tensor:
+    """(…, 3, 3) -> (…, 1, 1): −1 where a, b, c are left-handed, else 1."""
+    return torch.where(torch.linalg.det(lattice.double()) < 0, -1.0, 1.0).to(lattice.dtype)[..., None, None]
 
 
 def shortest_distances(crystals: Crystals) -> Tensor:

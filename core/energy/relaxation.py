@@ -12,7 +12,7 @@ from torch_sim.models.interface import ModelInterface
 from torch_sim.optimizers import fire, frechet_cell_fire
 
 from core.crystals import Crystals, wrap
-from core.energy.potential import Evaluation, Potential, screen
+from core.energy.potential import Evaluation, Potential, handedness, screen
 
 CONVERGED = "converged"
 STEP_LIMIT = "stopped at the step limit"
@@ -136,7 +136,7 @@ def _keep(result: Relaxed, row: int, state: ts.SimState, index: int, force: Tens
     cell = state.row_vector_cell[index].detach()
     positions = state.positions[state.system_idx == index].detach()
     result.crystals.frac[row, : len(positions)] = wrap(positions @ torch.linalg.inv(cell))
-    result.crystals.lattice[row] = cell * _handedness(result.crystals.lattice[row])
+    result.crystals.lattice[row] = cell * handedness(result.crystals.lattice[row])
     result.energy_after[row] = state.energy[index].detach()
     result.max_force[row] = force[index]
     result.status[row] = status
@@ -172,15 +172,10 @@ class _TorchSimModel(ModelInterface):
         }
 
 
-def _handedness(lattice: Tensor) -> Tensor:
-    """(…, 3, 3) -> (…, 1, 1): −1 where a, b, c are left-handed, else 1."""
-    return torch.where(torch.linalg.det(lattice) < 0, -1.0, 1.0).to(lattice.dtype)[..., None, None]
-
-
 def _to_state(crystals: Crystals) -> ts.SimState:
     """Left-handed cells go in as their mirror image: torch-sim takes the virial times the signed volume."""
     mask = crystals.mask
-    right = crystals.lattice.double() * _handedness(crystals.lattice.double())
+    right = crystals.lattice.double() * handedness(crystals.lattice.double())
     system = torch.arange(len(crystals))[:, None].expand_as(mask)[mask]
     cart = (crystals.frac.double() @ right)[mask]
     return ts.SimState(
