@@ -36,7 +36,7 @@ def main() -> None:
     path = Path(sys.argv[1]).resolve()
     with tempfile.TemporaryDirectory() as folder:
         os.environ["SUBHULL_VAR"] = folder
-        from core.workflows.datasets import ImportParams, import_files
+        from core.workflows.imports import ImportParams, import_files
         from core.workflows.prototypes import PrintedProgress
 
         baseline = plain_rate(path)

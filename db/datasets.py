@@ -40,6 +40,11 @@ def datasets_of_import(session: Session, import_id: int) -> int:
     return int(session.scalar(query) or 0)
 
 
+def datasets_with_hash(session: Session, content: str) -> int:
+    """How many datasets (of different names) have the same content."""
+    return int(session.scalar(select(func.count()).where(Dataset.hash == content)) or 0)
+
+
 def drop_dataset(session: Session, dataset_id: int) -> None:
     session.execute(delete(DatasetImport).where(DatasetImport.dataset_id == dataset_id))
     session.execute(delete(Dataset).where(Dataset.id == dataset_id))

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
+from db.bulk import insert_rows, next_ids
 from db.tables import Energy, Import, SkippedRow, Structure
 
 _IDS_PER_QUERY = 5_000  # far under both databases' limits of bound values
@@ -21,17 +22,19 @@ def add_import(session: Session, name: str, source: str) -> int:
     return row.id
 
 
+StructureValues = tuple[str, str, str, int, int, bytes]  # label, formula, chemical system, natoms, space group, cell
+EnergyValues = tuple[int, str, float | None, float | None]  # index into the structures, method, total, formation
+
+
 def add_structures(
-    session: Session, structures: Sequence[dict[str, Any]], energies: Sequence[dict[str, Any]]
+    session: Session, import_id: int, structures: Sequence[StructureValues], energies: Sequence[EnergyValues] = ()
 ) -> list[int]:
-    """Insert rows of `structures`; `energies` name theirs by "row", an index into them. Returns ids in order."""
-    if not structures:
-        return []
-    statement = insert(Structure).returning(Structure.id, sort_by_parameter_order=True)
-    ids = [int(i) for i in session.scalars(statement, list(structures))]
-    if energies:
-        rows = [{**{k: v for k, v in e.items() if k != "row"}, "structure_id": ids[e["row"]]} for e in energies]
-        session.execute(insert(Energy), rows)
+    """Insert structures of an import with their energies (eV/atom). Returns ids in order."""
+    ids = next_ids(session, Structure, len(structures))
+    columns = ("id", "import_id", "label", "formula", "chemical_system", "natoms", "space_group", "cell")
+    insert_rows(session, Structure, columns, ((i, import_id, *s) for i, s in zip(ids, structures, strict=True)))
+    columns = ("structure_id", "method", "total", "formation", "reference")
+    insert_rows(session, Energy, columns, ((ids[i], method, t, f, "") for i, method, t, f in energies))
     return ids
 
 
@@ -103,6 +106,11 @@ def methods_of_import(session: Session, import_id: int) -> dict[str, int]:
         .group_by(Energy.method)
     )
     return {m: int(n) for m, n in session.execute(query)}
+
+
+def list_imports(session: Session) -> list[Import]:
+    """Those that are shown, newest first."""
+    return list(session.scalars(select(Import).where(Import.ready).order_by(Import.id.desc())))
 
 
 def unfinished_imports(session: Session) -> list[Import]:

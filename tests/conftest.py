@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -179,7 +180,8 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     finally:
         children = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
         for child in [*children, process]:
-            child.terminate()
+            with suppress(psutil.NoSuchProcess):
+                child.terminate()
         psutil.wait_procs(children, timeout=10)
         process.wait(timeout=10)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", required=True)
     parser.add_argument("--method", default="", help="energy method where the rows name none")
     add_detach(parser)
+    _add_build(parts, shared)
     parser = add(
         parts, shared, "prototypes", "decorate AFLOW's prototypes with elements, relax, keep as a dataset", _made
     )
@@ -30,17 +32,68 @@ def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
     parser.add_argument("--min-polymorphs", type=int, default=7)
     parser.add_argument("--seed", type=int, default=0)
     add_detach(parser)
-    parser = add(parts, shared, "export", "a dataset as JSON lines, or as the tensor file that training reads", _export)
+    parser = add(parts, shared, "export", "a dataset as JSON lines (.jsonl, .jsonl.gz) or .parquet", _export)
     parser.add_argument("name")
     parser.add_argument("file", type=Path)
-    parser.add_argument("--tensors", action="store_true")
+    parser.add_argument("--tensors", action="store_true", help="as the one tensor file that training elsewhere reads")
     add(parts, shared, "list", "all datasets", _list)
     add(parts, shared, "show", "one dataset", _show).add_argument("name")
     add(parts, shared, "delete", "a dataset that no model learned from", _delete).add_argument("name")
 
 
+def _add_build(parts: Any, shared: argparse.ArgumentParser) -> None:
+    parser = add(parts, shared, "build", "a dataset of imports, with filters", _build)
+    parser.add_argument("imports", nargs="+", metavar="IMPORT", help="names of imports or datasets")
+    parser.add_argument("--name", required=True)
+    parser.add_argument(
+        "--like", metavar="DATASET", help="begin with this dataset's recipe; what is given here replaces it"
+    )
+    parser.add_argument("--method", nargs="+", help="energy method; more than one mixes them, the first found is taken")
+    parser.add_argument("--atoms", type=pair, help="cell sizes, as 4-60")
+    parser.add_argument("--energy", nargs=2, type=float, metavar=("LOW", "HIGH"), help="formation energy in eV/atom")
+    parser.add_argument("--elements", nargs="+", help="only structures of these elements")
+    parser.add_argument("--without", nargs="+", help="no structures with these elements")
+    parser.add_argument("--space-group", nargs="+", type=int, dest="groups")
+    parser.add_argument("--min-share", type=float, help="drop elements and space groups rarer than this share")
+    parser.add_argument("--min-polymorphs", type=int, help="drop formulas with fewer structures")
+    parser.add_argument("--drop-suspicious", action="store_const", const=False, dest="suspicious")
+    parser.add_argument("--drop-duplicates", action="store_const", const=False, dest="duplicates")
+    parser.add_argument("--split", type=float, help="share of the formulas for validation (default 0.05)")
+    parser.add_argument("--seed", type=int)
+    parser.add_argument("--new-split", action="store_const", const=False, dest="own_split", help="not the files' own")
+    add_detach(parser)
+
+
+def _build(asked: argparse.Namespace) -> dict[str, Any]:
+    from core.data.recipe import Recipe
+    from core.workflows.datasets import BuildParams, get_dataset, recipe_of
+
+    base = recipe_of(get_dataset(asked.like).recipe) if asked.like else Recipe()
+    given = {"methods": asked.method and tuple(asked.method)}
+    names = ("atoms", "energy", "elements", "without", "groups", "min_share", "suspicious", "duplicates")
+    given |= {name: getattr(asked, name) for name in (*names, "min_polymorphs", "split", "seed", "own_split")}
+    chosen = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items() if v is not None}
+    values = {**asdict(base), **chosen}
+    params = BuildParams(**values, imports=tuple(asked.imports), name=asked.name)
+    result = run_job("build", f"Build {asked.name}", params, "io", asked.detach)
+    if not is_json(asked) and "structures" in result:
+        headings = ["after", "structures", "formulas", "elements", "space groups"]
+        table(headings, [[_words(s["name"]), *(s[k] for k in STAGE_KEYS)] for s in result["stages"]])
+        print(f"{result['structures']:,} structures of {result['formulas']:,} formulas are the dataset {asked.name}")
+    return result
+
+
+STAGE_KEYS = ("structures", "formulas", "elements", "groups")
+
+
+def _words(stage: str) -> str:
+    from core.data.recipe import WORDS
+
+    return WORDS.get(stage, stage)
+
+
 def _import(asked: argparse.Namespace) -> dict[str, Any]:
-    from core.workflows.datasets import ImportParams
+    from core.workflows.imports import ImportParams
 
     params = ImportParams(tuple(str(f.resolve()) for f in asked.files), asked.name, asked.method)
     result = run_job("import", f"Import {asked.name}", params, "io", asked.detach)
@@ -69,7 +122,7 @@ def _made(asked: argparse.Namespace) -> dict[str, Any]:
 
 
 def _export(asked: argparse.Namespace) -> dict[str, Any]:
-    from core.workflows.datasets import export_dataset
+    from core.workflows.dataset_export import export_dataset
 
     count = export_dataset(asked.name, asked.file, asked.tensors)
     if not is_json(asked):

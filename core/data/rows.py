@@ -13,7 +13,7 @@ from pymatgen.core import Composition, Element
 from core.crystals import Crystals, lattice_parameters
 
 
-@lru_cache(maxsize=200_000)
+@lru_cache(maxsize=1_000_000)
 def describe_composition(content: tuple[tuple[int, int], ...]) -> tuple[str, str, str]:
     """((atomic number, count), …) -> reduced formula, chemical system "B-Ta-W", full formula "B4 Ta2"-like compound."""
     named = {symbol(z): count for z, count in content}

@@ -1,9 +1,10 @@
-"""What a network trains on: states and conditions held on the device, in batches of like sizes."""
+"""What a network trains on: states and conditions, made batch by batch from memory-mapped structures."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -25,6 +26,15 @@ class Examples:
     def __len__(self) -> int:
         return len(self.target)
 
+    @property
+    def sizes(self) -> Tensor:
+        """(M,) sites of each example."""
+        return self.target.mask.sum(1)
+
+    def at(self, epoch: int) -> Examples:
+        """The same in every epoch."""
+        return self
+
     def to(self, device: torch.device | str) -> Examples:
         return Examples(self.target.to(device), self.conditions.to(device))
 
@@ -41,6 +51,72 @@ class Examples:
             None if start is None else _cut(start, n),
         )
         return Examples(_cut(target, n), cut)
+
+
+class Source(Protocol):
+    """Where batches come from. `at(epoch)` comes first where epochs differ; indices are those of that epoch."""
+
+    @property
+    def sizes(self) -> Tensor: ...
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: Tensor) -> Examples: ...
+    def at(self, epoch: int) -> Source: ...
+
+
+class Structures(Protocol):
+    """M structures of which batches are taken: `core.data.tensors.CrystalView`, or `Crystals` themselves."""
+
+    @property
+    def natoms(self) -> Tensor: ...
+    def __getitem__(self, index: Tensor) -> Crystals: ...
+
+
+@dataclass(frozen=True, eq=False)
+class GenerationSource:
+    """Every structure of `rows` (R,) is a target."""
+
+    structures: Structures
+    rows: Tensor
+
+    @property
+    def sizes(self) -> Tensor:
+        return self.structures.natoms[self.rows]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: Tensor) -> Examples:
+        return generation_examples(self.structures[self.rows[index.cpu()]])
+
+    def at(self, epoch: int) -> GenerationSource:
+        return self
+
+
+@dataclass(frozen=True, eq=False)
+class ModificationSource:
+    """Pairs (start, target), drawn anew for every epoch.
+
+    draw: epoch -> (P, 2) rows; align: (start, target) -> start with its atoms in the target's order
+    """
+
+    structures: Structures
+    draw: Callable[[int], Tensor]
+    align: Callable[[Crystals, Crystals], Crystals]
+    pairs: Tensor
+
+    @property
+    def sizes(self) -> Tensor:
+        return self.structures.natoms[self.pairs[:, 1]]
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: Tensor) -> Examples:
+        start, target = (self.structures[self.pairs[index.cpu(), side]] for side in (0, 1))
+        return modification_examples(self.align(start, target), target)
+
+    def at(self, epoch: int) -> ModificationSource:
+        return ModificationSource(self.structures, self.draw, self.align, self.draw(epoch))
 
 
 def generation_examples(crystals: Crystals) -> Examples:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from core.models.checkpoint import read_tensor_file, write_tensor_file
 from core.models.state import Conditions, State
 from core.samplers.flow import FlowMatching
-from core.training.data import Examples, batches
+from core.training.data import Examples, Source, batches
 from core.training.losses import velocity_loss
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -69,8 +69,8 @@ class Training:
         self,
         network: nn.Module,
         sampler: FlowMatching,
-        train: Examples,
-        validation: Examples | None,
+        train: Source,
+        validation: Source | None,
         config: TrainConfig,
         folder: Path,
         device: str = "cpu",
@@ -87,10 +87,11 @@ class Training:
             network.parameters(), lr=config.learning_rate, betas=(0.9, 0.999), weight_decay=config.weight_decay
         )
         self.model, self.optimizer = self.fabric.setup(_Plain(self.network), optimizer)
-        self.train, self.validation = train.to(self.fabric.device), validation and validation.to(self.fabric.device)
+        self.train, self.validation = train, validation
         self.average = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
-        self.step, self.seconds = 0, 0.0
-        self._per_epoch = math.ceil(len(train) / config.batch)
+        self.step, self.epoch, self.seconds = 0, 0, 0.0
+        self._place = 0  # of the next batch in its epoch
+        self._order: list[Tensor] = []
         if (folder / CHECKPOINT).is_file():
             self._load()
 
@@ -136,7 +137,7 @@ class Training:
         self.network.eval()
         sums: dict[str, float] = {}
         for i, index in enumerate(torch.arange(len(self.validation)).split(256)):
-            parts = self._losses(self.validation[index.to(self.fabric.device)], _SEEDS - i, drop=0.0)
+            parts = self._losses(self.validation[index].to(self.fabric.device), _SEEDS - i, drop=0.0)
             for name, value in parts.items():
                 sums[f"validation_{name}"] = sums.get(f"validation_{name}", 0.0) + float(value) * len(index)
         self.network.load_state_dict(kept)
@@ -149,7 +150,13 @@ class Training:
         tensors |= {f"average.{k}": v for k, v in self.average.items()}
         for i, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{i}.{k}": torch.as_tensor(v) for k, v in state.items()}
-        state = {"step": self.step, "seconds": self.seconds, "config": asdict(self.config)}
+        state = {
+            "step": self.step,
+            "epoch": self.epoch,
+            "place": self._place,
+            "seconds": self.seconds,
+            "config": asdict(self.config),
+        }
         self.folder.mkdir(parents=True, exist_ok=True)
         write_tensor_file(self.folder / CHECKPOINT, tensors, {"state": json.dumps(state)})
 
@@ -157,6 +164,7 @@ class Training:
         tensors, metadata = read_tensor_file(self.folder / CHECKPOINT)
         state = json.loads(metadata["state"])
         self.step, self.seconds = int(state["step"]), float(state["seconds"])
+        self.epoch, self._place = int(state["epoch"]), int(state["place"])
         part = {p: {} for p in ("model", "average", "optimizer")}  # type: dict[str, dict[str, Tensor]]
         for name, tensor in tensors.items():
             head, _, rest = name.partition(".")
@@ -172,11 +180,7 @@ class Training:
 
     def _advance(self) -> tuple[dict[str, Tensor], int]:
         """One optimiser step; returns the losses and the number of crystals."""
-        epoch, place = divmod(self.step, self._per_epoch)
-        if place == 0 or not hasattr(self, "_order"):
-            sizes = self.train.target.mask.sum(1).cpu()
-            self._order = list(batches(sizes, self.config.batch, self.config.seed, epoch))
-        batch = self.train[self._order[place].to(self.fabric.device)]
+        batch = self._next_batch()
         for group in self.optimizer.param_groups:
             group["lr"] = self._rate()
         parts = self._losses(batch, (7_919 * self.config.seed + self.step) % _SEEDS, self.config.drop)
@@ -188,6 +192,15 @@ class Training:
             self._follow()
         self.step += 1
         return {name: value.detach() for name, value in parts.items()}, len(batch)
+
+    def _next_batch(self) -> Examples:
+        if self._order and self._place >= len(self._order):
+            self.epoch, self._place, self._order = self.epoch + 1, 0, []
+        if not self._order:
+            self.train = self.train.at(self.epoch)
+            self._order = list(batches(self.train.sizes, self.config.batch, self.config.seed, self.epoch))
+        self._place += 1
+        return self.train[self._order[self._place - 1]].to(self.fabric.device)
 
     def _losses(self, batch: Examples, seed: int, drop: float) -> dict[str, Tensor]:
         """The flow's regression at random times, everything drawn on the CPU from one seed."""

@@ -1,261 +1,236 @@
-"""Import files of structures, make datasets of them, show, export and delete them."""
+"""Datasets: recipes over imports, immutable, named by a hash of data and recipe."""
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
-import math
-import os
 import re
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from core.crystals import Crystals, concatenate, unpack_cells
-from core.data.readers.parsing import parse_rows
-from core.data.readers.records import Problem, Record
-from core.data.readers.sources import SourceError, raw_rows
-from core.data.rows import row_of, symbol
-from core.data.tensors import TensorData, read_tensors, split_by_formula, write_tensors
+from core.data.arrays import SPLITS, StructureArrays
+from core.data.duplicates import find_duplicates
+from core.data.recipe import Columns, Recipe, Stage, apply_recipe, side_by_side
+from core.data.rows import symbol
+from core.data.splits import split_by_formula
+from core.data.tensors import TRAIN, VALIDATION, CrystalView, TensorData, read_tensors, write_membership
 from core.workflows.context import Cancelled, Context, UserError
+from core.workflows.imports import drop_import, open_import
 from core.workflows.store import folder, store
 from db import datasets as dataset_rows
-from db import jobs as job_rows
 from db import structures as rows
-from db.tables import Dataset
+from db.tables import Dataset, Import
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+-]{0,59}")
-_BATCH = 4_000  # rows per transaction: short enough that other writers never wait long
-_KEPT_PROBLEMS = 10_000  # of the rows not taken, so many are kept with their sentence; all are counted
-VALIDATION_SHARE = 0.05
 
 
 @dataclass(frozen=True)
-class ImportParams:
-    """files: paths; name: of the import and of its dataset; method: the energy method where rows name none.
+class BuildParams(Recipe):
+    """A recipe with the imports it is applied to (names of imports or of datasets) and the name of what it makes."""
 
-    source: what to call the files; uploads: their names where the paths are copies made for this job, then deleted
+    imports: tuple[str, ...] = ()
+    name: str = ""
+
+
+def build_dataset(params: BuildParams, context: Context) -> dict[str, Any]:
+    """Make a dataset of imports by a recipe. Returns structures, formulas, stages, dataset, dataset_id.
+
+    Raises UserError where nothing remains, a name is taken or an import is unknown.
     """
-
-    files: tuple[str, ...]
-    name: str
-    method: str = ""
-    source: str = ""
-    uploads: tuple[str, ...] = ()
-
-
-def import_files(params: ImportParams, context: Context) -> dict[str, Any]:
-    """Read files into the store and make a dataset of all good rows.
-
-    Rows that cannot be used are named with their line; good rows are kept. Nothing is shown before all of it is there.
-    Returns structures, skipped, reasons, import_id, dataset, dataset_id. Raises UserError.
-    """
-    check_name(params.name)
-    paths = [Path(f) for f in params.files]
-    missing = [p.name for p in paths if not p.is_file()]
-    if missing or not paths:
-        raise UserError(f"There is no file {missing[0]}." if missing else "No file was named.")
-    names = params.uploads or tuple(p.name for p in paths)
-    import_id = _begin(params, names, context)
-    try:
-        taken = _Taken(import_id)
-        started = time.monotonic()
-        for path, name in zip(paths, names, strict=True):
-            _read(path, name, len(paths) > 1, params.method, taken, context, started)
-        taken.flush()
-        if not taken.total:
-            raise UserError(_nothing_taken(names, taken))
-        result = _finish(params, taken, context)
-    except BaseException:
-        with store().session() as session:
-            rows.drop_import(session, import_id)
-        raise
-    for path in paths if params.uploads else []:
-        path.unlink(missing_ok=True)
-    return result
-
-
-class _Taken:
-    """What an import has taken so far; writes in short transactions."""
-
-    def __init__(self, import_id: int) -> None:
-        self.import_id = import_id
-        self.total = 0
-        self.reasons: Counter[str] = Counter()
-        self.first = ""
-        self.digest = hashlib.sha256()
-        self._places: dict[str, str] = {}
-        self._records: list[Record] = []
-        self._problems: list[tuple[str, str, str]] = []
-
-    def add(self, records: Sequence[Record], problems: Sequence[Problem], prefix: str) -> None:
-        for problem in problems:
-            self._refuse(prefix + problem.place, problem.reason, problem.detail)
-        for record in records:
-            place = prefix + record.place
-            if record.label in self._places:
-                what = "structure" if record.label.startswith("sha1:") else "auid or name"
-                self._refuse(place, "duplicate", f"the same {what} as {self._places[record.label]}")
-                continue
-            self._places[record.label] = place
-            self._records.append(record)
-            self.digest.update(record.label.encode() + record.cell + repr(record.energies).encode())
-        if len(self._records) >= _BATCH:
-            self.flush()
-
-    def flush(self) -> None:
-        """Write what is waiting, in one transaction."""
-        structures = [
-            {
-                "import_id": self.import_id,
-                "label": r.label,
-                "formula": r.formula,
-                "chemical_system": r.chemical_system,
-                "natoms": r.natoms,
-                "space_group": r.space_group,
-                "cell": r.cell,
-            }
-            for r in self._records
-        ]
-        energies = [
-            {"row": i, "method": method, "total": total, "formation": formation, "reference": ""}
-            for i, r in enumerate(self._records)
-            for method, (total, formation) in r.energies.items()
-        ]
-        with store().session() as session:
-            rows.add_structures(session, structures, energies)
-            rows.add_skipped(session, self.import_id, self._problems)
-        self.total += len(structures)
-        self._records, self._problems = [], []
-
-    def _refuse(self, place: str, reason: str, detail: str) -> None:
-        self.reasons[reason] += 1
-        self.first = self.first or f"{place}: {detail}"
-        if self.reasons.total() <= _KEPT_PROBLEMS:
-            self._problems.append((place, reason, detail))
-
-
-def _begin(params: ImportParams, names: Sequence[str], context: Context) -> int:
-    """A hidden import, after removing what killed imports left behind."""
+    check_new_name(params.name)
+    imports = find_imports(params.imports)
+    columns = columns_of([i.id for i in imports])
+    recipe = with_method(recipe_of(params), columns)
+    keep, stages = filtered(columns, recipe)
+    duplicates = _duplicates(columns, keep, recipe, context)
+    if not recipe.duplicates:
+        keep[duplicates] = False
+        stages = [*stages, *_after_duplicates(columns, keep, recipe)]
+    if not keep.any():
+        raise UserError("No structure passes these filters: " + first_empty(stages))
+    made = _record(params.name, imports, columns, keep, recipe, stages)
     with store().session() as session:
-        if dataset_rows.find_dataset(session, params.name):
-            raise UserError(f"There is a dataset {params.name!r} already: choose another name.")
-        active = {job.id for job in job_rows.list_jobs(session, job_rows.ACTIVE, limit=10_000)} - {context.job_id}
-        for left in rows.unfinished_imports(session):
-            if left.notes.get("job") not in active:
-                rows.drop_import(session, left.id)
-        import_id = rows.add_import(session, params.name, params.source or ", ".join(names)[:500])
-        rows.note_import(session, import_id, {"job": context.job_id})
-    return import_id
+        dataset_id = dataset_rows.add_dataset(session, [i.id for i in imports], **made)
+    summary = made["summary"]
+    return {
+        "structures": summary["structures"],
+        "formulas": summary["formulas"],
+        "stages": summary["stages"],
+        "dataset": params.name,
+        "dataset_id": dataset_id,
+        "hash": made["hash"],
+    }
 
 
-def _read(path: Path, name: str, several: bool, method: str, taken: _Taken, context: Context, started: float) -> None:
-    """One file into the store. Its name stands before its places where there are several files."""
-    prefix = f"{name}, " if several else ""
+def dataset_of_all(name: str, import_id: int, digest: str, method: str, skipped: dict[str, int]) -> dict[str, Any]:
+    """The columns of a dataset of a whole import that is not shown yet; its file is written."""
+    columns = columns_of([import_id])
+    methods = columns.methods
+    main = method if method in methods else max(methods, key=methods.__getitem__, default="")
+    recipe = Recipe(methods=(main,) if main else ())
+    fresh = Import(id=import_id, name=name, sha256=digest, notes={"skipped": skipped})
+    return _record(name, [fresh], columns, np.ones(len(columns), dtype=bool), recipe, [])
+
+
+def recipe_of(values: Recipe | dict[str, Any]) -> Recipe:
+    """The recipe in build parameters or in what the store keeps; lists become tuples."""
+    known = asdict(values) if isinstance(values, Recipe) else values
+    names = {f.name for f in fields(Recipe)}
+    return Recipe(**{k: tuple(v) if isinstance(v, list) else v for k, v in known.items() if k in names})
+
+
+def with_method(recipe: Recipe, columns: Columns) -> Recipe:
+    """The recipe with its energy method filled in: the one that most structures have. Raises UserError."""
+    known = columns.methods
+    unknown = [m for m in recipe.methods if m not in known]
+    if unknown:
+        raise UserError(f"No structure has an energy by {unknown[0]!r}: the methods are {', '.join(known) or 'none'}.")
+    if recipe.methods or not known:
+        return recipe
+    return replace(recipe, methods=(max(known, key=known.__getitem__),))
+
+
+def filtered(columns: Columns, recipe: Recipe) -> tuple[np.ndarray, list[Stage]]:
+    """Which structures stay and what each filter leaves. Raises UserError."""
     try:
-        for records, problems in parse_rows(raw_rows(path, name), method):
-            taken.add(records, problems, prefix)
-            if context.cancelled():
-                raise Cancelled
-            rate = taken.total / max(time.monotonic() - started, 1e-9)
-            context.progress(None, f"{taken.total:,} structures read ({rate:,.0f}/s)")
-    except SourceError as error:
+        return apply_recipe(columns, recipe)
+    except ValueError as error:
         raise UserError(str(error)) from error
 
 
-def _nothing_taken(names: Sequence[str], taken: _Taken) -> str:
-    if not taken.reasons:
-        return f"{', '.join(names)} holds no structures."
-    count = taken.reasons.total()
-    return f"None of the {count:,} row{'s' * (count > 1)} could be used. The first: {taken.first}."
+def first_empty(stages: Sequence[Stage]) -> str:
+    """Which filter leaves nothing, in words."""
+    from core.data.recipe import WORDS
+
+    for stage in stages:
+        if not stage.structures:
+            return f"{WORDS.get(stage.name, stage.name)} leaves none."
+    return "the last filter leaves none."
 
 
-def _finish(params: ImportParams, taken: _Taken, context: Context) -> dict[str, Any]:
-    """Show the import and make its dataset, in one transaction after the tensor file is written."""
-    context.progress(None, f"Encoding {taken.total:,} structures")
+@lru_cache(maxsize=4)
+def _columns(arrays: tuple[StructureArrays, ...]) -> Columns:
+    return side_by_side(arrays)
+
+
+def columns_of(import_ids: Sequence[int]) -> Columns:
+    """Imports side by side, kept in this process for the next question."""
+    return _columns(tuple(open_import(i) for i in import_ids))
+
+
+def find_imports(names: Sequence[str]) -> list[Import]:
+    """The imports of these names; a dataset's name gives its imports. Raises UserError."""
+    found: dict[int, Import] = {}
     with store().session() as session:
-        methods = rows.methods_of_import(session, taken.import_id)
-    method = params.method if params.method in methods else max(methods, key=methods.__getitem__, default="")
-    recipe = {
-        "imports": [taken.digest.hexdigest()],
-        "method": method,
-        "split": VALIDATION_SHARE,
-        "seed": 0,
+        known = rows.list_imports(session)
+        by_name = {i.name: i for i in reversed(known)}
+        by_id = {i.id: i for i in known}
+        for name in names:
+            dataset = dataset_rows.find_dataset(session, name)
+            ids = dataset_rows.imports_of(session, dataset.id) if dataset else []
+            if not ids and name not in by_name:
+                raise UserError(f"There is no import or dataset {name!r}.")
+            for i in ids or [by_name[name].id]:
+                found[i] = by_id[i]
+    if not found:
+        raise UserError("Name at least one import.")
+    return [found[i] for i in sorted(found)]
+
+
+def _duplicates(columns: Columns, keep: np.ndarray, recipe: Recipe, context: Context) -> np.ndarray:
+    if recipe.duplicates:
+        return np.zeros(0, dtype=np.int64)
+    total, done, twice, started = int(keep.sum()), 0, [np.zeros(0, dtype=np.int64)], time.monotonic()
+    for count, found in find_duplicates(columns, keep, columns.energy(recipe.methods)):
+        done += count
+        twice.append(found)
+        if context.cancelled():
+            raise Cancelled
+        eta = (time.monotonic() - started) * (total - done) / max(1, done)
+        context.progress(done / total, f"{sum(map(len, twice)):,} duplicates among {done:,} structures", eta)
+    return np.concatenate(twice)
+
+
+def _after_duplicates(columns: Columns, keep: np.ndarray, recipe: Recipe) -> list[Stage]:
+    """Formulas that have become too small go, too."""
+    from core.data.recipe import stage_of
+
+    stages = [stage_of(columns, keep, "duplicates")]
+    if recipe.min_polymorphs > 1:
+        sizes = np.bincount(columns.formula[keep], minlength=len(columns.formulas))
+        keep &= (sizes >= recipe.min_polymorphs)[columns.formula]
+        stages.append(stage_of(columns, keep, "polymorphs"))
+    return stages
+
+
+def _record(
+    name: str, imports: Sequence[Import], columns: Columns, keep: np.ndarray, recipe: Recipe, stages: Sequence[Stage]
+) -> dict[str, Any]:
+    """The row of a dataset, after its membership file is written."""
+    kept = {"imports": [i.sha256 for i in imports], **asdict(recipe)}
+    content = hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+    method = " + ".join(recipe.methods)
+    data = assemble(columns, keep, recipe, name, content)
+    write_membership(tensor_path(content), data)
+    skipped: Counter[str] = Counter()
+    for i in imports:
+        skipped.update(i.notes.get("skipped", {}))
+    summary = summarise(data) | {
+        "methods": columns.methods,
+        "skipped": dict(skipped),
+        "stages": [asdict(s) for s in stages],
     }
-    content = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
-    data = build_tensors([taken.import_id], params.name, method, content, VALIDATION_SHARE, 0)
-    write_tensors(tensor_path(content), data)
-    summary = summarise(data) | {"methods": methods, "skipped": dict(taken.reasons)}
-    with store().session() as session:
-        rows.finish_import(
-            session,
-            taken.import_id,
-            sha256=taken.digest.hexdigest(),
-            structures=taken.total,
-            skipped=taken.reasons.total(),
-            notes={"methods": methods, "skipped": dict(taken.reasons)},
-        )
-        dataset_id = dataset_rows.add_dataset(
-            session,
-            [taken.import_id],
-            name=params.name,
-            hash=content,
-            method=method,
-            recipe=recipe,
-            summary=summary,
-        )
-    return {
-        "structures": taken.total,
-        "skipped": taken.reasons.total(),
-        "reasons": dict(taken.reasons),
-        "import_id": taken.import_id,
-        "dataset": params.name,
-        "dataset_id": dataset_id,
-    }
+    return {"name": name, "hash": content, "method": method[:64], "recipe": kept, "summary": summary}
 
 
-def build_tensors(
-    import_ids: Sequence[int], name: str, method: str, content: str, share: float, seed: int
-) -> TensorData:
-    """The structures of imports as tensors, with the energies of one method."""
-    with store().session() as session:
-        ids = [i for import_id in import_ids for i in rows.structures_of_import(session, import_id)]
-        parts: list[Crystals] = []
-        formulas: dict[str, int] = {}
-        formula: list[int] = []
-        for start in range(0, len(ids), _BATCH):
-            part = ids[start : start + _BATCH]
-            found = rows.get_structures(session, part)
-            energies = {e.structure_id: e.formation for e in rows.get_energies(session, part, method)}
-            known = [energies.get(s.id) for s in found]
-            crystals = unpack_cells(
-                [s.cell for s in found],
-                [s.space_group for s in found],
-                [math.nan if e is None else e for e in known],
-            )
-            parts.append(crystals.to(dtype=torch.float32))
-            formula += [formulas.setdefault(s.formula, len(formulas)) for s in found]
-            session.expunge_all()
-    index = torch.tensor(formula)
-    split = split_by_formula(index, share, seed)
-    return TensorData(concatenate(parts), torch.tensor(ids), index, split, list(formulas), name, method, content)
+def assemble(columns: Columns, keep: np.ndarray, recipe: Recipe, name: str, content: str) -> TensorData:
+    """The kept structures as a dataset, split by formula; a split that every row's file names is honoured."""
+    chosen = np.flatnonzero(keep)
+    used, formula = np.unique(columns.formula[chosen], return_inverse=True)
+    given = columns.split[chosen]
+    if recipe.own_split and (given > 0).all():
+        split = torch.from_numpy(np.where(given == SPLITS["train"], TRAIN, VALIDATION).astype(np.int8))
+    else:
+        split = split_by_formula(formula, columns.presence[used], recipe.split, recipe.seed)
+    crystals = CrystalView(
+        columns.arrays,
+        torch.from_numpy(columns.part[chosen]),
+        torch.from_numpy(columns.row[chosen]),
+        torch.from_numpy(columns.natoms[chosen]),
+        torch.from_numpy(columns.group[chosen].astype(np.int64)),
+        torch.from_numpy(columns.energy(recipe.methods)[chosen].astype(np.float32)),
+    )
+    formulas = [columns.formulas[i] for i in used.tolist()]
+    ids = torch.from_numpy(columns.ids[chosen])
+    return TensorData(
+        crystals,
+        ids,
+        torch.from_numpy(formula),
+        split,
+        formulas,
+        name,
+        " + ".join(recipe.methods),
+        content,
+        asdict(recipe),
+    )
 
 
 def summarise(data: TensorData) -> dict[str, Any]:
     """What a dataset holds, counted once: structures, formulas, elements, space groups, cell sizes, energies."""
-    numbers = data.crystals.numbers.numpy()
-    elements: Counter[str] = Counter()
-    for z in range(1, 119):
-        count = int((numbers == z).any(1).sum())
-        if count:
-            elements[symbol(z)] = count
+    elements: np.ndarray = np.zeros(119, dtype=np.int64)
+    for part in torch.arange(len(data)).split(50_000):
+        numbers = data.crystals[part].numbers.numpy()
+        present = np.zeros((len(numbers), 119), dtype=bool)
+        np.put_along_axis(present, numbers, True, axis=1)
+        elements += present.sum(0)
     groups, group_counts = np.unique(data.crystals.group.numpy(), return_counts=True)
     sizes = torch.bincount(data.formula)
     energy = data.crystals.energy[torch.isfinite(data.crystals.energy)]
@@ -263,12 +238,12 @@ def summarise(data: TensorData) -> dict[str, Any]:
         "structures": len(data),
         "formulas": len(data.formulas),
         "groups_of_7": int((sizes >= 7).sum()),
-        "elements": dict(elements),
+        "elements": {symbol(z): int(n) for z, n in enumerate(elements.tolist()) if z and n},
         "space_groups": {str(int(g)): int(n) for g, n in zip(groups, group_counts, strict=True)},
         "natoms": [int(data.crystals.natoms.min()), int(data.crystals.natoms.max())],
         "energies": len(energy),
         "energy_range": [float(energy.min()), float(energy.max())] if len(energy) else None,
-        "validation": int(data.split.sum()),
+        "validation": int((data.split == VALIDATION).sum()),
     }
 
 
@@ -276,6 +251,15 @@ def check_name(name: str) -> str:
     """The name, if it can be one. Raises UserError."""
     if not _NAME.fullmatch(name):
         raise UserError("A name has 1 to 60 letters, digits, spaces or . _ + -, and begins with a letter or digit.")
+    return name
+
+
+def check_new_name(name: str) -> str:
+    """The name, if a dataset can still be called that. Raises UserError."""
+    check_name(name)
+    with store().session() as session:
+        if dataset_rows.find_dataset(session, name):
+            raise UserError(f"There is a dataset {name!r} already: choose another name.")
     return name
 
 
@@ -293,11 +277,30 @@ def get_dataset(name: str) -> Dataset:
 
 
 def load_tensors(dataset: Dataset) -> TensorData:
-    """Its tensor file, memory-mapped. Raises UserError where that is gone."""
+    """Its structures, memory-mapped and kept in this process. Raises UserError where its file is gone."""
+    path = tensor_path(dataset.hash)
     try:
-        return read_tensors(tensor_path(dataset.hash))
+        return _load(path, path.stat().st_mtime_ns, dataset.id)
+    except OSError as error:
+        raise UserError(
+            f"The tensor file {path.name} of this dataset is gone: build the dataset again from its imports."
+        ) from error
     except ValueError as error:
         raise UserError(str(error)) from error
+
+
+@lru_cache(maxsize=8)
+def _load(path: Path, _: int, dataset_id: int) -> TensorData:
+    with store().session() as session:
+        import_ids = sorted(dataset_rows.imports_of(session, dataset_id))
+    return read_tensors(path, [open_import(i) for i in import_ids])
+
+
+def imports_of(dataset: Dataset) -> list[Import]:
+    """The imports that a dataset is made of."""
+    with store().session() as session:
+        found = [rows.get_import(session, i) for i in sorted(dataset_rows.imports_of(session, dataset.id))]
+    return [i for i in found if i is not None]
 
 
 def list_datasets() -> list[Dataset]:
@@ -306,50 +309,18 @@ def list_datasets() -> list[Dataset]:
         return dataset_rows.list_datasets(session)
 
 
-def export_dataset(name: str, target: Path, tensors: bool = False) -> int:
-    """Write a dataset as JSON lines (packed where the name ends in .gz), or its tensor file. Returns structures."""
-    dataset = get_dataset(name)
-    data = load_tensors(dataset)
-    partial = target.with_name(target.name + ".partial")
-    try:
-        if tensors:
-            partial.write_bytes(tensor_path(dataset.hash).read_bytes())
-        else:
-            with gzip.open(partial, "wt") if target.suffix == ".gz" else partial.open("w") as file:
-                _write_rows(data, dataset.method, file)
-        os.replace(partial, target)
-    except OSError as error:
-        raise UserError(f"{target} cannot be written: {error.strerror}.") from error
-    finally:
-        partial.unlink(missing_ok=True)
-    return len(data)
-
-
-def _write_rows(data: TensorData, method: str, file: Any) -> None:
-    ids = data.ids.tolist()
-    for start in range(0, len(ids), _BATCH):
-        with store().session() as session:
-            part = ids[start : start + _BATCH]
-            found = rows.get_structures(session, part)
-            energies: dict[int, dict[str, dict[str, float | None]]] = {}
-            for e in rows.get_energies(session, part):
-                energies.setdefault(e.structure_id, {})[e.method] = {"total": e.total, "formation": e.formation}
-        crystals = unpack_cells([s.cell for s in found], [s.space_group for s in found])
-        for i, structure in enumerate(found):
-            row = row_of(crystals, i, structure.label, energies.get(structure.id), method)
-            file.write(json.dumps(row, separators=(",", ":")) + "\n")
-
-
 def delete_dataset(name: str) -> None:
     """Remove a dataset, and imports that no other dataset shares. Refused while models were trained on it."""
     dataset = get_dataset(name)
     with store().session() as session:
         users = [m.name for m in dataset_rows.list_models(session) if m.card.get("dataset_hash") == dataset.hash]
-        if users:
+        twins = dataset_rows.datasets_with_hash(session, dataset.hash) - 1
+        if users and not twins:
             raise UserError(f"{name} is what {', '.join(users)} learned from: delete the model first.")
         import_ids = dataset_rows.imports_of(session, dataset.id)
         dataset_rows.drop_dataset(session, dataset.id)
-        for import_id in import_ids:
-            if not dataset_rows.datasets_of_import(session, import_id):
-                rows.drop_import(session, import_id)
-    tensor_path(dataset.hash).unlink(missing_ok=True)
+        unused = [i for i in import_ids if not dataset_rows.datasets_of_import(session, i)]
+    for import_id in unused:
+        drop_import(import_id)
+    if not twins:
+        tensor_path(dataset.hash).unlink(missing_ok=True)

@@ -47,9 +47,10 @@ class PrototypeParams:
 
 def build(params: PrototypeParams, context: Context) -> dict[str, Any]:
     """Build the structures (resuming where an earlier run stopped) and import them as the dataset `name`."""
-    from core.workflows.datasets import ImportParams, check_name, import_files
+    from core.workflows.datasets import check_new_name
+    from core.workflows.imports import ImportParams, import_files
 
-    check_name(params.name)
+    check_new_name(params.name)
     path = context.folder / f"{params.name}.jsonl"
     rows = write_rows(params, path, context)
     if not rows:

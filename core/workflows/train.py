@@ -8,14 +8,15 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
+from pymatgen.core import Element
 
-from core.data.formulas import pattern
-from core.data.pairs import align, lowest_energy_pairs
+from core.data.formulas import parse_formula, pattern
+from core.data.pairs import PairRules, align, draw_pairs, lowest_energy_pairs, pair_groups
 from core.data.tensors import TRAIN, VALIDATION, TensorData
 from core.models.checkpoint import CheckpointError, save_model
 from core.models.registry import as_values, build_network, configure
 from core.samplers.registry import METHODS, sampler_for
-from core.training.data import Examples, generation_examples, modification_examples
+from core.training.data import GenerationSource, ModificationSource, Source
 from core.training.loop import Report, TrainConfig, Training, TrainingError
 from core.workflows.context import Cancelled, Context, UserError
 from core.workflows.datasets import check_name, get_dataset, load_tensors
@@ -49,7 +50,7 @@ def train(params: TrainParams, context: Context) -> dict[str, Any]:
     data = load_tensors(dataset)
     method = params.method or next(iter(METHODS[params.task]))
     network_config = configure(params.network, params.preset)
-    learning, validation = _examples(params.task, data)
+    learning, validation = _sources(params.task, data, params.seed)
     torch.manual_seed(params.seed)
     config = TrainConfig(params.steps, params.minutes, params.batch, params.learning_rate, seed=params.seed)
     context.progress(0.0, "Preparing the network")
@@ -100,23 +101,27 @@ def check_params(params: TrainParams) -> None:
     get_dataset(params.dataset)
 
 
-def _examples(task: str, data: TensorData) -> tuple[Examples, Examples | None]:
-    parts = [data.part(TRAIN), data.part(VALIDATION)]
+def _sources(task: str, data: TensorData, seed: int) -> tuple[Source, Source | None]:
+    """What is learned from and what is validated on: lowest-energy pairs only there, as in the paper."""
+    learning, validation = data.part(TRAIN), data.part(VALIDATION)
     if task == "generation":
-        made = [generation_examples(data.crystals[rows]) for rows in parts]
-    else:
-        made = []
-        for part in parts:
-            pairs = lowest_energy_pairs(data, part)
-            start, target = ([pair[k] for pair in pairs] for k in (0, 1))
-            crystals = data.crystals[target]
-            made.append(modification_examples(align(data.crystals[start], crystals), crystals))
-    if not len(made[0]):
+        return (
+            GenerationSource(data.crystals, learning),
+            GenerationSource(data.crystals, validation) if len(validation) else None,
+        )
+    groups = pair_groups(data, learning, PairRules())
+    if not len(groups.sizes):
         raise UserError(
             "This dataset has nothing to learn modification from: it needs formulas with two or more structures of one "
             "cell size and with energies."
         )
-    return made[0], made[1] if len(made[1]) else None
+    held_out = lowest_energy_pairs(pair_groups(data, validation))
+    fixed = ModificationSource(data.crystals, lambda _: held_out, align, held_out)
+
+    def draw(epoch: int) -> torch.Tensor:
+        return draw_pairs(groups, seed, epoch)
+
+    return ModificationSource(data.crystals, draw, align, draw(0)), fixed if len(held_out) else None
 
 
 def _tell(context: Context, report: Report) -> None:
@@ -127,16 +132,15 @@ def _tell(context: Context, report: Report) -> None:
 
 def _seen(data: TensorData) -> dict[str, Any]:
     """What the training part holds, to warn by when something else is asked."""
-    from core.data.rows import symbol
-
     rows_ = data.part(TRAIN)
-    crystals = data.crystals[rows_]
-    energy = crystals.energy[torch.isfinite(crystals.energy)]
-    formulas = {data.formulas[i] for i in set(data.formula[rows_].tolist())}
+    natoms, energy = data.crystals.natoms[rows_], data.crystals.energy[rows_]
+    energy = energy[torch.isfinite(energy)]
+    formulas = [data.formulas[i] for i in torch.unique(data.formula[rows_]).tolist()]
+    elements = {e for f in formulas for e in parse_formula(f)}
     return {
-        "elements": [symbol(z) for z in sorted(set(crystals.numbers[crystals.mask].tolist()))],
-        "natoms": [int(crystals.natoms.min()), int(crystals.natoms.max())],
-        "space_groups": sorted(set(crystals.group.tolist()) - {0}),
+        "elements": sorted(elements, key=lambda s: Element(s).Z),
+        "natoms": [int(natoms.min()), int(natoms.max())],
+        "space_groups": sorted(set(data.crystals.group[rows_].tolist()) - {0}),
         "patterns": sorted({pattern(f) for f in formulas}),
         "energies": [round(float(energy.min()), 4), round(float(energy.max()), 4)] if len(energy) else None,
         "formulas": len(formulas),

@@ -14,10 +14,9 @@ from pymatgen.symmetry.groups import SpaceGroup
 from core.crystals import Crystals, from_structures, lattice_parameters, to_structures
 from core.data.encoding import decode, encode
 from core.data.formulas import FormulaError, atomic_numbers, parse_formula, pattern
-from core.data.pairs import align, lowest_energy_pairs
+from core.data.pairs import align
 from core.data.prototypes import atomic_volume, build, choose_formulas, decorate
 from core.data.symmetry import detect_groups
-from core.data.tensors import TensorData, read_tensors, split_by_formula, write_tensors
 from core.models.state import conditions_for
 
 
@@ -132,49 +131,6 @@ def test_real_structures_survive_the_encoding(shared: Path) -> None:
     assert_same_crystals(decoded, crystals)
     for before, after in zip(to_structures(crystals[:60]), to_structures(decoded[:60]), strict=True):
         assert StructureMatcher().fit(before, after)
-
-
-def tensor_data(crystals: Crystals, formula: torch.Tensor) -> TensorData:
-    names = [f"F{i}" for i in range(int(formula.max()) + 1)]
-    split = split_by_formula(formula, 0.2, 0)
-    return TensorData(
-        crystals.to(dtype=torch.float32), torch.arange(len(crystals)), formula, split, names, "n", "M", "h"
-    )
-
-
-def test_tensors_come_back_and_damage_is_said(tmp_path: Path) -> None:
-    data = tensor_data(random_crystals(30), torch.arange(30) // 3)
-    path = tmp_path / "x.safetensors"
-    write_tensors(path, data)
-    found = read_tensors(path)
-    for name in ("frac", "lattice", "numbers", "group"):
-        assert torch.equal(getattr(found.crystals, name), getattr(data.crystals, name))
-    assert (found.formulas, found.name, found.method, found.hash) == (data.formulas, "n", "M", "h")
-    assert torch.equal(found.split, data.split.to(torch.int8))
-    assert [p.name for p in tmp_path.iterdir()] == ["x.safetensors"]
-    path.write_bytes(path.read_bytes()[:500])
-    with pytest.raises(ValueError, match="damaged"):
-        read_tensors(path)
-    with pytest.raises(ValueError, match="gone"):
-        read_tensors(tmp_path / "none.safetensors")
-
-
-def test_no_formula_stands_in_two_parts() -> None:
-    formula = torch.randint(0, 200, (3000,), generator=torch.Generator().manual_seed(0))
-    split = split_by_formula(formula, 0.05, 7)
-    assert not set(formula[split == 1].tolist()) & set(formula[split == 0].tolist())
-    assert len(set(formula[split == 1].tolist())) == 10
-    assert torch.equal(split, split_by_formula(formula, 0.05, 7))
-    assert not torch.equal(split, split_by_formula(formula, 0.05, 8))
-
-
-def test_pairs_go_down_in_energy_within_a_formula() -> None:
-    crystals = random_crystals(1)[[0] * 12]
-    energy = torch.tensor([0.5, -1.0, 0.1, 0.2, torch.nan, -3.0] * 2, dtype=torch.float64)
-    data = tensor_data(Crystals(*crystals._tensors()[:4], energy), torch.arange(12) // 6)
-    pairs = lowest_energy_pairs(data, torch.arange(12))
-    assert len(pairs) == 8
-    assert all(energy[i] > energy[j] and i // 6 == j // 6 and j % 6 == 5 for i, j in pairs)
 
 
 def test_aligning_undoes_a_shuffle_and_a_shift() -> None:

@@ -10,6 +10,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import func, select
+from psycopg.errors import UniqueViolation
 from sqlalchemy.exc import IntegrityError
 
 from db import candidates, datasets, jobs, structures
@@ -32,16 +33,8 @@ def add_job(database: Database, **values: object) -> int:
         return jobs.add_job(session, **given)
 
 
-def structure(import_id: int, label: str, formula: str = "TaB2") -> dict[str, object]:
-    return {
-        "import_id": import_id,
-        "label": label,
-        "formula": formula,
-        "chemical_system": "B-Ta",
-        "natoms": 3,
-        "space_group": 191,
-        "cell": b"\x00\x01" + label.encode(),
-    }
+def structure(label: str, formula: str = "TaB2") -> structures.StructureValues:
+    return (label, formula, "B-Ta", 3, 191, b"\x00\x01" + label.encode())
 
 
 def test_migrations_make_exactly_the_tables_of_the_code(database: Database) -> None:
@@ -83,11 +76,9 @@ def test_a_failed_block_leaves_nothing(database: Database) -> None:
 def test_structures_come_back_in_the_order_asked_with_their_energies(database: Database) -> None:
     with database.session() as session:
         import_id = structures.add_import(session, "x", "file")
-        made = [structure(import_id, f"s{i}") for i in range(3000)]
-        energies = [
-            {"row": i, "method": "M", "total": None, "formation": -0.1 * i, "reference": ""} for i in range(0, 3000, 2)
-        ]
-        ids = structures.add_structures(session, made, energies)
+        made = [structure(f"s{i}") for i in range(3000)]
+        energies = [(i, "M", None, -0.1 * i) for i in range(0, 3000, 2)]
+        ids = structures.add_structures(session, import_id, made, energies)
     with database.session() as session:
         wanted = [ids[7], ids[2999], ids[0], 10**9]
         assert [s.label for s in structures.get_structures(session, wanted)] == ["s7", "s2999", "s0"]
@@ -101,16 +92,16 @@ def test_structures_come_back_in_the_order_asked_with_their_energies(database: D
 def test_a_label_stands_once_in_an_import(database: Database) -> None:
     with database.session() as session:
         first, second = (structures.add_import(session, n, "file") for n in "ab")
-        structures.add_structures(session, [structure(first, "same"), structure(second, "same")], [])
-    with pytest.raises(IntegrityError), database.session() as session:
-        structures.add_structures(session, [structure(first, "same")], [])
+        for import_id in (first, second):
+            structures.add_structures(session, import_id, [structure("same")])
+    with pytest.raises((IntegrityError, UniqueViolation)), database.session() as session:
+        structures.add_structures(session, first, [structure("same")])
 
 
 def test_dropping_an_import_takes_all_that_belongs_to_it(database: Database) -> None:
     with database.session() as session:
         import_id = structures.add_import(session, "x", "file")
-        energy = [{"row": 0, "method": "M", "total": 1.0, "formation": 0.0, "reference": ""}]
-        structures.add_structures(session, [structure(import_id, "a")], energy)
+        structures.add_structures(session, import_id, [structure("a")], [(0, "M", 1.0, 0.0)])
         structures.add_skipped(session, import_id, [("line 2", "malformed", "it is no JSON")])
     with database.session() as session:
         assert structures.count_skipped(session, [import_id]) == {"malformed": 1}

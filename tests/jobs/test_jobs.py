@@ -18,7 +18,8 @@ from core.models.checkpoint import read_tensor_file
 from core.training.loop import CHECKPOINT
 from core.workflows import models
 from core.workflows.context import UserError
-from core.workflows.datasets import ImportParams, get_dataset
+from core.workflows.datasets import get_dataset
+from core.workflows.imports import ImportParams
 from core.workflows.store import store
 from core.workflows.train import TrainParams
 from db import jobs as rows

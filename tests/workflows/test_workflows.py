@@ -15,19 +15,11 @@ from core.crystals import to_structures, unpack_cells
 from core.jobs import queue
 from core.workflows import hulls, models
 from core.workflows.context import Cancelled, UserError
-from core.workflows.datasets import (
-    ImportParams,
-    build_tensors,
-    delete_dataset,
-    export_dataset,
-    get_dataset,
-    import_files,
-    list_datasets,
-    load_tensors,
-    tensor_path,
-)
+from core.workflows.dataset_export import export_dataset
+from core.workflows.datasets import delete_dataset, get_dataset, list_datasets, load_tensors
 from core.workflows.export import bundle_folder, bundle_zip
 from core.workflows.generate import GenerateParams, candidates_of, generate, plan
+from core.workflows.imports import ImportParams, import_files
 from core.workflows.modify import ModifyParams, modify, parse_start
 from core.workflows.overview import overview
 from core.workflows.prototypes import PrototypeParams, build
@@ -58,7 +50,7 @@ def test_an_import_keeps_the_good_and_names_the_bad(tmp_path: Path, context: Tes
     with store().session() as session:
         skipped = structure_rows.skipped_rows(session, [result["import_id"]])
     assert skipped[-1].place == "line 9"
-    assert skipped[-1].detail == "the same auid or name as line 1"
+    assert skipped[-1].detail == "the name 'a' is here already, from a row before it"
     data = load_tensors(get_dataset("mixed"))
     assert data.crystals.energy.tolist() == pytest.approx([-0.6, -0.7])
     assert data.formulas == ["TaB2"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,12 +13,13 @@ import torch
 from pymatgen.core import Element, Structure
 
 from core.crystals import Crystals, lattice_from_parameters, pack_cells, wrap
+from core.data.arrays import SPLITS
 from core.data.rows import cell_content, describe_composition
 from core.data.symmetry import detect_group
 
 MAX_SITES = 1000
-_CLOSE = 1e-3  # Å: two atoms nearer than this are the same atom twice
-_NAMES = {element.symbol: element.Z for element in Element}
+CLOSE = 1e-3  # Å: two atoms nearer than this are the same atom twice
+NAMES = {element.symbol: element.Z for element in Element}
 
 
 @dataclass(eq=False)  # raised, so neither frozen nor compared
@@ -32,7 +33,11 @@ class Problem(Exception):
 
 @dataclass(frozen=True)
 class Record:
-    """One structure ready for the store; energies: {method: (total, formation)} in eV/atom."""
+    """One structure ready for the store.
+
+    energies: {method: (total, formation)} in eV/atom; volume: Å³ per atom; closest: shortest distance in Å
+    split: "train", "val" or "test" where the row says so
+    """
 
     place: str
     label: str
@@ -42,6 +47,9 @@ class Record:
     space_group: int
     cell: bytes
     energies: dict[str, tuple[float | None, float | None]] = field(default_factory=dict)
+    volume: float = math.nan
+    closest: float = math.nan
+    split: str = ""
 
 
 def from_row(row: Any, place: str, method: str) -> Record:
@@ -65,7 +73,8 @@ def from_row(row: Any, place: str, method: str) -> Record:
         raise Problem("impossible cell", f"no cell has the geometry {shown}") from error
     label = str(row.get("auid") or "")[:200]
     group = row.get("spacegroup_relax")
-    return _record(place, label, numbers, frac, lattice[0].numpy(), group, _energies(row, method))
+    record = _record(place, label, numbers, frac, lattice[0].numpy(), group, energies_of(row, method))
+    return replace(record, split=split_of(row))
 
 
 def from_structure(
@@ -102,7 +111,7 @@ def _record(
     if not 0.1 < volume < 1e7:
         raise Problem("impossible cell", f"its cell holds {volume:.3g} Å³")
     wrapped = wrap(torch.from_numpy(frac))
-    _check_distances(wrapped.numpy(), lattice)
+    closest = _check_distances(wrapped.numpy(), lattice)
     crystals = Crystals(
         wrapped[None],
         torch.from_numpy(lattice)[None],
@@ -115,28 +124,45 @@ def _record(
     known = isinstance(group, (int, float)) and not isinstance(group, bool) and 1 <= group <= 230
     found = int(group) if known else detect_group(crystals, 0)
     label = label or f"sha1:{hashlib.sha1(cell).hexdigest()[:16]}"
-    return Record(place, label, formula, system, len(numbers), found, cell, energies)
+    return Record(place, label, formula, system, len(numbers), found, cell, energies, volume / len(numbers), closest)
 
 
-def _check_distances(frac: np.ndarray, lattice: np.ndarray) -> None:
-    """Raises Problem where two atoms stand at the same place."""
-    if len(frac) < 2:
-        return
-    delta = frac[:, None] - frac[None]
+def closest_approach(frac: np.ndarray, lattice: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """(B, N, 3) in [0, 1), (B, 3, 3) Å, (B, N) bool -> (B,) shortest distance in Å between two atoms or to an image.
+
+    Images are the nearest in fractional coordinates: exact for distances below half the spacing of the cell's planes.
+    """
+    shortest = np.linalg.norm(lattice, axis=2).min(1)
+    first, second = np.triu_indices(frac.shape[1], 1)
+    if not len(first):
+        return shortest
+    small = frac.astype(np.float32)
+    delta = small[:, first] - small[:, second]
     delta -= np.rint(delta)
-    squared = ((delta @ lattice) ** 2).sum(-1)
-    squared[np.arange(len(frac)), np.arange(len(frac))] = math.inf
-    closest = int(squared.argmin())
-    if squared.flat[closest] < _CLOSE**2:
-        i, j = sorted(divmod(closest, len(frac)))
+    squared = ((delta @ lattice.astype(np.float32)) ** 2).sum(-1)
+    squared[~(mask[:, first] & mask[:, second])] = np.inf
+    closest: np.ndarray = np.minimum(shortest, np.sqrt(squared.min(1)))
+    return closest
+
+
+def _check_distances(frac: np.ndarray, lattice: np.ndarray) -> float:
+    """The shortest distance in Å. Raises Problem where two atoms stand at the same place."""
+    count = len(frac)
+    closest = float(closest_approach(frac[None], lattice[None], np.ones((1, count), dtype=bool))[0])
+    if closest < CLOSE and count > 1:
+        delta = frac[:, None] - frac[None]
+        delta -= np.rint(delta)
+        squared = ((delta @ lattice) ** 2).sum(-1) + np.diag(np.full(count, np.inf))
+        i, j = sorted(divmod(int(squared.argmin()), count))
         raise Problem("same place", f"atoms {i + 1} and {j + 1} stand at the same place")
+    return closest
 
 
 def _numbers(species: Any, composition: Any) -> np.ndarray:
     """Atomic number per site from AFLOW's species and counts."""
     if not isinstance(species, list) or not isinstance(composition, list) or len(species) != len(composition):
         raise Problem("malformed", "species and composition are not two lists of one length")
-    unknown = [str(s) for s in species if not isinstance(s, str) or s not in _NAMES]
+    unknown = [str(s) for s in species if not isinstance(s, str) or s not in NAMES]
     if unknown:
         raise Problem("unknown element", f"{unknown[0][:20]!r} is no element")
     try:
@@ -145,7 +171,7 @@ def _numbers(species: Any, composition: Any) -> np.ndarray:
         raise Problem("malformed", "composition holds something that is no number") from error
     if not counts or min(counts) < 1 or sum(counts) > MAX_SITES:
         raise Problem("malformed", f"composition holds {sum(counts)} atoms; 1 to {MAX_SITES} can be used")
-    return np.repeat([_NAMES[s] for s in species], counts).astype(np.int64)
+    return np.repeat([NAMES[s] for s in species], counts).astype(np.int64)
 
 
 def _floats(value: Any, name: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -161,7 +187,14 @@ def _floats(value: Any, name: str, shape: tuple[int, ...]) -> np.ndarray:
     return array
 
 
-def _energies(row: Mapping[str, Any], method: str) -> dict[str, tuple[float | None, float | None]]:
+def split_of(row: Mapping[str, Any]) -> str:
+    """The part that a row names for itself, "" where it names none that is known."""
+    part = row.get("split")
+    return part if isinstance(part, str) and part in SPLITS else ""
+
+
+def energies_of(row: Mapping[str, Any], method: str) -> dict[str, tuple[float | None, float | None]]:
+    """{method: (total, formation)} in eV/atom of a row; `method` names energies without a source."""
     energies: dict[str, tuple[float | None, float | None]] = {}
     more = row.get("energies")
     if isinstance(more, dict):
