@@ -176,7 +176,9 @@ def _record(
 ) -> dict[str, Any]:
     """The row of a dataset, after its membership file is written."""
     kept = {"imports": [i.sha256 for i in imports], **asdict(recipe)}
-    content = hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+    usual = asdict(Recipe())  # left out of the hash, so that a filter added later changes no name
+    named = {k: v for k, v in kept.items() if k not in usual or v != usual[k]}
+    content = hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()
     method = " + ".join(recipe.methods)
     data = assemble(columns, keep, recipe, name, content)
     write_membership(tensor_path(content), data)

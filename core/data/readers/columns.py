@@ -9,19 +9,19 @@ from typing import Any
 _LISTS = ("species", "composition", "geometry", "positions_fractional", "energies")
 
 
-def row_as_json(row: Mapping[str, str | None]) -> str:
-    """One CSV row as the JSON line it would be."""
+def row_values(row: Mapping[str, str | None]) -> dict[str, Any]:
+    """One CSV row as the JSON object it would be."""
     values: dict[str, Any] = {k: v for k, v in row.items() if isinstance(k, str) and v not in (None, "")}
     for key in _LISTS:
         if key in values:
-            values[key] = _list(values[key])
+            values[key] = as_list(values[key])
     group = values.get("spacegroup_relax")
     if isinstance(group, str) and group.strip().isdigit():
         values["spacegroup_relax"] = int(group)
-    return json.dumps(values)
+    return values
 
 
-def _list(text: str) -> Any:
+def as_list(text: str) -> Any:
     """ "[1, 2]", "['B', 'Ta']" or "1,2;3,4" -> lists; what is neither stays text, for the parser to refuse."""
     text = text.strip()
     if text[:1] in "[({":
@@ -30,7 +30,7 @@ def _list(text: str) -> Any:
         except ValueError:
             return text
     if ";" in text:
-        return [_list(part) for part in text.strip(";").split(";")]
+        return [as_list(part) for part in text.strip(";").split(";")]
     return [_value(part.strip()) for part in text.split(",")]
 
 

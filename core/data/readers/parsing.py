@@ -15,54 +15,77 @@ from typing import Any
 
 import orjson
 
+from core.data.aflow.entries import as_row, dft_type, is_entry
 from core.data.readers.batch import from_rows
-from core.data.readers.records import Problem, Record, from_row, from_structure
-from core.data.readers.sources import MAX_CIF, MAX_LINE, Raw
+from core.data.readers.records import Energies, Problem, Record, from_row
+from core.data.readers.sources import MAX_CIF, MAX_LINE, Raw, kind_of
+from core.data.readers.structures import (
+    Parsed,
+    parse_aflow_text,
+    parse_cif,
+    parse_extxyz,
+    parse_poscar,
+    parse_pymatgen,
+)
 
 CHUNK = 500
+ALONE = 4_000  # so many quick rows are parsed here before processes beside this one could start
+_ALONE_BYTES = 20_000_000
 ROUND = 32  # chunks read ahead of the parsing
 SECONDS_PER_ROW = 20.0
 
-Parsed = tuple[list[Record], list[Problem]]
 
+def parse_rows(
+    rows: Iterable[Raw], method: str, processes: int | None = None, dft_types: tuple[str, ...] = ()
+) -> Iterator[Parsed]:
+    """Records and problems, chunk by chunk, in the order of the rows; `method` names energies without a source.
 
-def parse_rows(rows: Iterable[Raw], method: str, processes: int | None = None) -> Iterator[Parsed]:
-    """Records and problems, chunk by chunk, in the order of the rows; `method` names energies without a source."""
+    dft_types: AFLOW's entries of other DFT types are problems (none given: all are taken, as methods of their own)
+    """
     rows = iter(rows)
-    first = list(islice(rows, CHUNK))
-    second = list(islice(rows, CHUNK))
+    few, more = _look_ahead(rows)
     processes = processes or os.cpu_count() or 1
-    if not second or processes == 1:
-        yield parse_chunk((first, method))
-        for chunk in _chunks(chain(second, rows)):
-            yield parse_chunk((chunk, method))
+    if not more or processes == 1:
+        for chunk in _chunks(chain(few, rows)):
+            yield parse_chunk((chunk, method, dft_types))
         return
     context = multiprocessing.get_context("spawn")  # a fork would copy the heartbeat's locks and connections
     with context.Pool(processes, initializer=_quiet) as pool:
-        work = ((chunk, method) for chunk in chain([first, second], _chunks(rows)))
+        work = ((chunk, method, dft_types) for chunk in _chunks(chain(few, rows)))
         while some := list(islice(work, ROUND)):  # imap would read the whole file ahead
             yield from pool.imap(parse_chunk, some)
 
 
-def parse_chunk(work: tuple[list[Raw], str]) -> Parsed:
+def parse_chunk(work: tuple[list[Raw], str, tuple[str, ...]]) -> Parsed:
     """Every row of a chunk, in order: its records, or its problem."""
-    raws, method = work
+    raws, method, dft_types = work
     rows: dict[int, Any] = {}
+    others: dict[int, str] = {}  # entries of a DFT type that was not asked for
     for number, raw in enumerate(raws):
         if raw.kind == "json":
             with suppress(ValueError, RecursionError):  # said in words below
-                rows[number] = orjson.loads(raw.text)
+                row = orjson.loads(raw.text)
+                entry = isinstance(row, dict) and is_entry(row)
+                rows[number] = as_row(row) if entry else row
+                if entry and dft_types and (kind := dft_type(row)) not in dft_types:
+                    others[number] = kind
     quick = from_rows([(n, raws[n].place, row) for n, row in rows.items() if isinstance(row, dict)], method)
     records: list[Record] = []
     problems: list[Problem] = []
     for number, raw in enumerate(raws):
+        if number in others:
+            sentence = f"it was computed with {others[number]}, not with {' or '.join(dft_types)}"
+            problems.append(Problem("other DFT type", sentence, raw.place))
+            continue
         if number in quick:
             records.append(quick[number])
             continue
         try:
             with _time_limit(SECONDS_PER_ROW), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                records += _parse(raw, method)
+                some, lost = _parse(raw, method)
+                records += some
+                problems += [Problem(p.reason, p.detail, raw.place) for p in lost]
         except Problem as problem:
             problems.append(Problem(problem.reason, problem.detail, raw.place))
         except TimeoutError:
@@ -76,47 +99,41 @@ def parse_chunk(work: tuple[list[Raw], str]) -> Parsed:
     return records, problems
 
 
-def _parse(raw: Raw, method: str) -> list[Record]:
-    if raw.kind == "json":
+def _parse(raw: Raw, method: str) -> Parsed:
+    energies: Energies = {method: (None, raw.energy)} if raw.energy is not None else {}
+    if raw.kind in ("json", "pymatgen"):
         try:
             row = json.loads(raw.text)
         except ValueError as error:
             raise Problem("malformed", f"it is no JSON: {error}") from error
-        return [from_row(row, raw.place, method)]
+        if raw.kind == "pymatgen":
+            return parse_pymatgen(row, raw.place, raw.label, method)
+        return [from_row(as_row(row) if isinstance(row, dict) and is_entry(row) else row, raw.place, method)], []
     if raw.kind == "cif":
-        return _parse_cif(raw)
+        return parse_cif(raw.text, raw.place, raw.label, energies)
+    if raw.kind == "poscar":
+        return parse_poscar(raw.text, raw.place, raw.label, energies)
+    if raw.kind == "extxyz":
+        return parse_extxyz(raw.text, raw.place, raw.label, method)
+    if raw.kind == "aflow":
+        return parse_aflow_text(raw.text, raw.place, method)
     if raw.kind == "too long":
-        limit = MAX_CIF if raw.place.endswith(".cif") else MAX_LINE
+        limit = MAX_CIF if kind_of(raw.place) else MAX_LINE
         raise Problem("too large", f"it is longer than {limit // 10**6} MB")
     raise Problem("unreadable", raw.text)
 
 
-def _parse_cif(raw: Raw) -> list[Record]:
-    from pymatgen.io.cif import CifParser
-
-    if not raw.text.strip():
-        raise Problem("empty", "it is empty")
-    try:
-        parser = CifParser.from_str(raw.text)
-        structures = parser.parse_structures(primitive=False, on_error="raise")
-    except (Problem, TimeoutError):
-        raise
-    except Exception as error:
-        raise Problem("unreadable", _chemists_words(error)) from error
-    if not structures:
-        raise Problem("unreadable", "it holds no structure")
-    labels = [raw.label] if len(structures) == 1 else [f"{raw.label}#{i}" for i in range(1, len(structures) + 1)]
-    return [from_structure(s, raw.place, label, {}) for s, label in zip(structures, labels, strict=True)]
-
-
-def _chemists_words(error: Exception) -> str:
-    """pymatgen's reasons, as far as they help a person."""
-    text = " ".join(str(error).split())
-    if "no structures" in text.lower() or "Invalid CIF" in text:
-        return (
-            "no complete structure could be read: cell, symmetry or atom positions are missing or contradict each other"
-        )
-    return text[:200] or type(error).__name__
+def _look_ahead(rows: Iterator[Raw]) -> tuple[list[Raw], bool]:
+    """The first rows, and whether there is more work than one process should do. CIFs count for many rows."""
+    few: list[Raw] = []
+    weight = size = 0
+    for raw in rows:
+        few.append(raw)
+        weight += 1 if raw.kind == "json" else ALONE // CHUNK
+        size += len(raw.text)
+        if weight > ALONE or size > _ALONE_BYTES:
+            return few, True
+    return few, False
 
 
 def _chunks(rows: Iterable[Raw]) -> Iterator[list[Raw]]:

@@ -10,16 +10,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from pymatgen.core import Element, Structure
+from pymatgen.core import Composition, Element, Structure
 
 from core.crystals import Crystals, lattice_from_parameters, pack_cells, wrap
 from core.data.arrays import SPLITS
+from core.data.formulas import parse_formula
 from core.data.rows import cell_content, describe_composition
 from core.data.symmetry import detect_group
 
 MAX_SITES = 1000
 CLOSE = 1e-3  # Å: two atoms nearer than this are the same atom twice
 NAMES = {element.symbol: element.Z for element in Element}
+
+
+Energies = dict[str, tuple[float | None, float | None]]  # method -> (total, formation), eV/atom
 
 
 @dataclass(eq=False)  # raised, so neither frozen nor compared
@@ -46,7 +50,7 @@ class Record:
     natoms: int
     space_group: int
     cell: bytes
-    energies: dict[str, tuple[float | None, float | None]] = field(default_factory=dict)
+    energies: Energies = field(default_factory=dict)
     volume: float = math.nan
     closest: float = math.nan
     split: str = ""
@@ -60,6 +64,7 @@ def from_row(row: Any, place: str, method: str) -> Record:
     """
     if not isinstance(row, dict):
         raise Problem("malformed", "it is no JSON object with keys")
+    row = with_species(row)
     missing = [k for k in ("species", "composition", "geometry", "positions_fractional") if row.get(k) is None]
     if missing:
         raise Problem("missing keys", f"it has no {', '.join(missing)}")
@@ -77,15 +82,11 @@ def from_row(row: Any, place: str, method: str) -> Record:
     return replace(record, split=split_of(row))
 
 
-def from_structure(
-    structure: Structure, place: str, label: str, energies: dict[str, tuple[float | None, float | None]]
-) -> Record:
+def from_structure(structure: Structure, place: str, label: str, energies: Energies) -> Record:
     """A pymatgen structure (from a CIF). Raises Problem, in words, where it is disordered."""
     for number, site in enumerate(structure, 1):
         if not site.is_ordered:
-            shares = " / ".join(f"{s.symbol} {amount:g}" for s, amount in sorted(site.species.items()))
-            sentence = f"site {number} is occupied by {shares}: disordered structures cannot be used here"
-            raise Problem("disordered", sentence)
+            raise Problem("disordered", _disorder(number, site.species))
     try:
         numbers = np.array([site.specie.Z for site in structure], dtype=np.int64)
     except (AttributeError, TypeError) as error:
@@ -101,7 +102,7 @@ def _record(
     frac: np.ndarray,
     lattice: np.ndarray,
     group: Any,
-    energies: dict[str, tuple[float | None, float | None]],
+    energies: Energies,
 ) -> Record:
     if len(numbers) > MAX_SITES:
         raise Problem("too large", f"it has {len(numbers)} atoms, more than {MAX_SITES}")
@@ -125,6 +126,15 @@ def _record(
     found = int(group) if known else detect_group(crystals, 0)
     label = label or f"sha1:{hashlib.sha1(cell).hexdigest()[:16]}"
     return Record(place, label, formula, system, len(numbers), found, cell, energies, volume / len(numbers), closest)
+
+
+def _disorder(number: int, species: Composition) -> str:
+    shares = [(s.symbol, amount) for s, amount in sorted(species.items())]
+    if len(shares) == 1:
+        what = f"only {shares[0][1]:g} occupied by {shares[0][0]}"
+    else:
+        what = "occupied by " + " / ".join(f"{symbol} {amount:g}" for symbol, amount in shares)
+    return f"site {number} is {what}: disordered structures cannot be used here"
 
 
 def closest_approach(frac: np.ndarray, lattice: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -187,15 +197,33 @@ def _floats(value: Any, name: str, shape: tuple[int, ...]) -> np.ndarray:
     return array
 
 
+def with_species(row: dict[str, Any]) -> dict[str, Any]:
+    """A row that names its content by formula alone, as the paper's files do: species in AFLOW's order, alphabetical.
+
+    Raises Problem where the formula does not fit the number of positions.
+    """
+    positions, formula = row.get("positions_fractional"), row.get("compound") or row.get("pretty_formula")
+    if row.get("species") or not isinstance(positions, list) or not isinstance(formula, str):
+        return row
+    try:
+        counts = parse_formula(formula)
+    except ValueError as error:
+        raise Problem("unknown element", f"its formula {formula[:40]!r} cannot be read") from error
+    units, rest = divmod(len(positions), sum(counts.values()))
+    if rest or not units:
+        raise Problem("malformed", f"{len(positions)} positions do not fit the formula {formula[:40]}")
+    return {**row, "species": sorted(counts), "composition": [counts[s] * units for s in sorted(counts)]}
+
+
 def split_of(row: Mapping[str, Any]) -> str:
     """The part that a row names for itself, "" where it names none that is known."""
     part = row.get("split")
     return part if isinstance(part, str) and part in SPLITS else ""
 
 
-def energies_of(row: Mapping[str, Any], method: str) -> dict[str, tuple[float | None, float | None]]:
+def energies_of(row: Mapping[str, Any], method: str) -> Energies:
     """{method: (total, formation)} in eV/atom of a row; `method` names energies without a source."""
-    energies: dict[str, tuple[float | None, float | None]] = {}
+    energies: Energies = {}
     more = row.get("energies")
     if isinstance(more, dict):
         for name, values in more.items():
