@@ -8,6 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 ASSETS = ROOT / "assets"
+AFLUX_URL = "https://aflow.org/API/aflux/"
 
 
 class SettingsError(ValueError):
@@ -21,12 +22,14 @@ class Settings:
     var: folder of everything that is not committed: database, jobs, datasets, models (SUBHULL_VAR)
     database_url: SQLAlchemy URL, SQLite under `var` by default (SUBHULL_DATABASE_URL)
     m3gnet: folder of the M3GNet checkpoint in matgl's format, or None (SUBHULL_M3GNET)
+    aflux_url: AFLOW's search API (SUBHULL_AFLUX_URL)
     owner: name written on jobs and candidates (SUBHULL_OWNER, else the system's user)
     """
 
     var: Path
     database_url: str
     m3gnet: Path | None
+    aflux_url: str
     owner: str
 
 
@@ -44,4 +47,7 @@ def settings() -> Settings:
     m3gnet = Path(folder).expanduser().resolve() if folder else None
     if m3gnet and not (m3gnet / "model.json").is_file():
         raise SettingsError(f"SUBHULL_M3GNET is {m3gnet}, which holds no model.json: name the checkpoint's folder.")
-    return Settings(var, url, m3gnet, os.environ.get("SUBHULL_OWNER") or os.environ.get("USER") or "local")
+    aflux = os.environ.get("SUBHULL_AFLUX_URL") or AFLUX_URL
+    if not aflux.startswith(("https://", "http://")):
+        raise SettingsError("SUBHULL_AFLUX_URL is no web address: write it as https://SERVER/API/aflux/.")
+    return Settings(var, url, m3gnet, aflux, os.environ.get("SUBHULL_OWNER") or os.environ.get("USER") or "local")

@@ -19,6 +19,12 @@ def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
     parser.add_argument("--method", default="", help="energy method where the rows name none")
     add_detach(parser)
     _add_build(parts, shared)
+    parser = add(parts, shared, "aflow", "what matches a summons to AFLOW's search API, fetched as a dataset", _aflow)
+    parser.add_argument("summons", help='as "species(B,Ta),nspecies(2)"; what the import needs is added')
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--dft-type", default="PAW_PBE", help='entries of other types are left out; "" takes all')
+    parser.add_argument("--count", action="store_true", help="only ask how many entries match")
+    add_detach(parser)
     parser = add(
         parts, shared, "prototypes", "decorate AFLOW's prototypes with elements, relax, keep as a dataset", _made
     )
@@ -92,15 +98,33 @@ def _words(stage: str) -> str:
     return WORDS.get(stage, stage)
 
 
+def _aflow(asked: argparse.Namespace) -> dict[str, Any]:
+    from core.workflows.aflow import AflowParams, count_entries
+
+    if asked.count:
+        count = count_entries(asked.summons)
+        if not is_json(asked):
+            print(f"{count:,} entries match")
+        return {"matching": count}
+    params = AflowParams(asked.summons, asked.name, asked.dft_type)
+    result = run_job("aflow", f"AFLOW {asked.name}", params, "io", asked.detach)
+    _say_taken(asked, result)
+    return result
+
+
+def _say_taken(asked: argparse.Namespace, result: dict[str, Any]) -> None:
+    if not is_json(asked) and "structures" in result:
+        print(f"{result['structures']:,} structures are the dataset {asked.name}; {result['skipped']:,} rows skipped")
+        for reason, count in result["reasons"].items():
+            print(f"  {count:,} {reason}")
+
+
 def _import(asked: argparse.Namespace) -> dict[str, Any]:
     from core.workflows.imports import ImportParams
 
     params = ImportParams(tuple(str(f.resolve()) for f in asked.files), asked.name, asked.method)
     result = run_job("import", f"Import {asked.name}", params, "io", asked.detach)
-    if not is_json(asked) and "structures" in result:
-        print(f"{result['structures']:,} structures are the dataset {asked.name}; {result['skipped']:,} rows skipped")
-        for reason, count in result["reasons"].items():
-            print(f"  {count:,} {reason}")
+    _say_taken(asked, result)
     return result
 
 

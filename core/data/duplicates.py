@@ -5,13 +5,17 @@ from __future__ import annotations
 import multiprocessing
 import os
 import warnings
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
 
 import numpy as np
 
 from core.crystals import Crystals, to_structures
 from core.data.recipe import Columns
 from core.evaluation.matching import matcher
+
+_AHEAD = 64  # formulas handed out before the first comes back
 
 Work = tuple[np.ndarray, Crystals, np.ndarray]
 
@@ -31,9 +35,18 @@ def find_duplicates(
     if count == 1:
         yield from map(_of_one_formula, work)
         return
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(count) as pool:
-        yield from pool.imap(_of_one_formula, work, chunksize=4)
+    with ProcessPoolExecutor(count, multiprocessing.get_context("spawn")) as pool:
+        pending: deque[Future[tuple[int, np.ndarray]]] = deque()
+        try:
+            for one in work:
+                pending.append(pool.submit(_of_one_formula, one))
+                if len(pending) >= _AHEAD:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()
 
 
 def _content(columns: Columns, group: np.ndarray, energy: np.ndarray) -> Work:

@@ -33,6 +33,7 @@ class Kind:
 KINDS = {
     "import": Kind("core.workflows.imports:import_files", "core.workflows.imports:ImportParams", True),
     "build": Kind("core.workflows.datasets:build_dataset", "core.workflows.datasets:BuildParams", True),
+    "aflow": Kind("core.workflows.aflow:import_aflow", "core.workflows.aflow:AflowParams", True),
     "prototypes": Kind("core.workflows.prototypes:build", "core.workflows.prototypes:PrototypeParams", True),
     "train": Kind("core.workflows.train:train", "core.workflows.train:TrainParams", True),
     "generate": Kind("core.workflows.generate:generate", "core.workflows.generate:GenerateParams", True),

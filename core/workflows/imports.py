@@ -35,6 +35,7 @@ class ImportParams:
 
     source: what to call the files; uploads: their names where the paths are copies made for this job, then deleted
     notes: (key, text) pairs to keep with the import: licence, citation
+    dft_types: AFLOW entries of other DFT types are not taken; () takes all, each as a method of its own
     """
 
     files: tuple[str, ...]
@@ -43,6 +44,7 @@ class ImportParams:
     source: str = ""
     uploads: tuple[str, ...] = ()
     notes: tuple[tuple[str, str], ...] = ()
+    dft_types: tuple[str, ...] = ()
 
 
 def import_files(params: ImportParams, context: Context) -> dict[str, Any]:
@@ -64,7 +66,7 @@ def import_files(params: ImportParams, context: Context) -> dict[str, Any]:
     try:
         started = time.monotonic()
         for path, name in zip(paths, names, strict=True):
-            _read(path, name, len(paths) > 1, params.method, taken, context, started)
+            _read(path, name, len(paths) > 1, params, taken, context, started)
         taken.finish()
         if not taken.total:
             raise UserError(_nothing_taken(names, taken))
@@ -227,11 +229,13 @@ def _begin(params: ImportParams, names: Sequence[str], context: Context) -> int:
     return import_id
 
 
-def _read(path: Path, name: str, several: bool, method: str, taken: _Taken, context: Context, started: float) -> None:
+def _read(
+    path: Path, name: str, several: bool, params: ImportParams, taken: _Taken, context: Context, started: float
+) -> None:
     """One file into the store. Its name stands before its places where there are several files."""
     prefix = f"{name}, " if several else ""
     try:
-        for records, problems in parse_rows(raw_rows(path, name), method):
+        for records, problems in parse_rows(raw_rows(path, name), params.method, dft_types=params.dft_types):
             taken.add(records, problems, prefix)
             if context.cancelled():
                 raise Cancelled

@@ -10,7 +10,6 @@ from typing import Any
 
 import requests
 
-URL = "https://aflow.org/API/aflux/"
 MAX_REPLY = 200_000_000  # bytes
 _PASSES = 3  # over all pages, while entries that the server counts have not come
 _LONGEST_WAIT = 120.0  # s, whatever Retry-After says
@@ -31,11 +30,15 @@ class Page:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where to go on: the next page, the pass over all pages, how many new entries this pass has brought."""
+    """Where to go on: the next page, the pass over all pages, how many new entries this pass has brought.
+
+    twice: rows of entries that came already under another address: AFLOW lists an entry in several catalogs
+    """
 
     page: int = 1
     turn: int = 1
     fresh: int = 0
+    twice: int = 0
 
 
 class AfluxClient:
@@ -43,7 +46,7 @@ class AfluxClient:
 
     def __init__(
         self,
-        url: str = URL,
+        url: str,
         page_size: int = 1000,
         timeout_s: float = 120.0,
         pause_s: float = 0.5,
@@ -67,23 +70,22 @@ class AfluxClient:
         repeats its last page for ever, or changes its order between pages, loses and doubles nothing. Entries without
         an auid are handed on each time: whoever keeps them says so.
         """
-        now = start
+        now, rows = start, set[int]()
         while True:
             page = self.page(summons, now.page)
-            names = [str(e.get("auid") or "") for e in page.entries]
-            new = [e for e, n in zip(page.entries, names, strict=True) if not n or n not in seen]
-            unique = {n: e for e, n in zip(page.entries, names, strict=True) if n and n not in seen}
-            anonymous = [e for e in new if not e.get("auid")] if now.turn == 1 else []
+            unique, anonymous, again = _sort(page.entries, seen, rows)
             seen |= set(unique)
+            twice = now.twice + again
             short = len(page.entries) < self.page_size
-            complete = page.total is not None and len(seen) >= page.total
+            complete = page.total is not None and len(seen) + twice >= page.total
             pages = -(-page.total // self.page_size) if page.total else None
-            at_end = short or not unique or (pages is not None and now.page >= pages)
+            at_end = short or not page.entries or (pages is not None and now.page >= pages)
+            at_end = at_end or (page.total is None and not unique)
             fresh = now.fresh + len(unique)
-            after = Progress(now.page + 1, now.turn, fresh)
+            after = Progress(now.page + 1, now.turn, fresh, twice)
             if at_end:
-                after = Progress(1, now.turn + 1, 0)
-            yield Page(page.number, page.total, [*unique.values(), *anonymous]), after
+                after = Progress(1, now.turn + 1, 0, twice)
+            yield Page(page.number, page.total, [*unique.values(), *(anonymous if now.turn == 1 else [])]), after
             if complete or (at_end and (page.total is None or not fresh or after.turn > _PASSES)):
                 return
             now = after
@@ -114,9 +116,33 @@ class AfluxClient:
             raise _Stumble("did not answer in time") from error
         except requests.ConnectionError as error:
             raise _Stumble("cannot be reached or cut the connection") from error
+        except requests.exceptions.ChunkedEncodingError as error:
+            raise _Stumble("cut the connection") from error
         except requests.RequestException as error:
             raise AfluxError(f"AFLOW cannot be asked: {type(error).__name__}. Check SUBHULL_AFLUX_URL.") from error
         return _parse(body, number)
+
+
+def _sort(
+    entries: list[dict[str, Any]], seen: set[str], rows: set[int]
+) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]], int]:
+    """({auid: entry} of new ones, entries without an auid, how many known ones came under an address of their own).
+
+    rows: hashes of (auid, address) of this walk, added to.
+    """
+    new: dict[str, dict[str, Any]] = {}
+    anonymous, again = [], 0
+    for entry in entries:
+        name = str(entry.get("auid") or "")
+        row, first = hash((name, str(entry.get("aurl")))), hash(name)
+        if not name:
+            anonymous.append(entry)
+        elif name not in seen and name not in new:
+            new[name] = entry
+        elif first in rows and row not in rows:
+            again += 1
+        rows |= {row, first}
+    return new, anonymous, again
 
 
 class _Stumble(Exception):

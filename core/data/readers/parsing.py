@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import multiprocessing
 import os
 import signal
 import threading
 import warnings
+from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from itertools import chain, islice
 from typing import Any
@@ -31,7 +35,7 @@ from core.data.readers.structures import (
 CHUNK = 500
 ALONE = 4_000  # so many quick rows are parsed here before processes beside this one could start
 _ALONE_BYTES = 20_000_000
-ROUND = 32  # chunks read ahead of the parsing
+AHEAD = 32  # chunks handed to the parsing processes before the first comes back
 SECONDS_PER_ROW = 20.0
 
 
@@ -50,10 +54,20 @@ def parse_rows(
             yield parse_chunk((chunk, method, dft_types))
         return
     context = multiprocessing.get_context("spawn")  # a fork would copy the heartbeat's locks and connections
-    with context.Pool(processes, initializer=_quiet) as pool:
-        work = ((chunk, method, dft_types) for chunk in _chunks(chain(few, rows)))
-        while some := list(islice(work, ROUND)):  # imap would read the whole file ahead
-            yield from pool.imap(parse_chunk, some)
+    with ProcessPoolExecutor(processes, context, _quiet) as pool:
+        pending: deque[Future[Parsed]] = deque()
+        try:
+            for chunk in _chunks(chain(few, rows)):
+                pending.append(pool.submit(parse_chunk, (chunk, method, dft_types)))
+                if len(pending) >= AHEAD:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        except BrokenProcessPool as error:
+            raise MemoryError("a process that parsed rows was ended from outside") from error
+        finally:
+            for future in pending:
+                future.cancel()
 
 
 def parse_chunk(work: tuple[list[Raw], str, tuple[str, ...]]) -> Parsed:
@@ -143,6 +157,7 @@ def _chunks(rows: Iterable[Raw]) -> Iterator[list[Raw]]:
 
 
 def _quiet() -> None:
+    gc.set_threshold(100_000)  # rows are lists of lists, none of them a cycle
     warnings.simplefilter("ignore")
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -229,10 +229,9 @@ def energies_of(row: Mapping[str, Any], method: str) -> Energies:
         for name, values in more.items():
             if isinstance(values, dict):
                 energies[str(name)[:64]] = (_number(values.get("total")), _number(values.get("formation")))
-    formation = _number(row.get("enthalpy_formation_atom"))
-    if formation is not None:
-        name = str(row.get("energy_source") or method)[:64]
-        energies.setdefault(name, (_number(row.get("energy_atom")), formation))
+    known = (_number(row.get("energy_atom")), _number(row.get("enthalpy_formation_atom")))
+    if known != (None, None):
+        energies.setdefault(str(row.get("energy_source") or method)[:64], known)
     return {name: values for name, values in energies.items() if values != (None, None)}
 
 

@@ -1,9 +1,11 @@
-"""Single structures as people have them (CIF, POSCAR, extxyz, pymatgen JSON, AFLOW's REST text), in a chemist's words."""
+"""Single structures as people have them: CIF, POSCAR, extxyz, pymatgen JSON, AFLOW's REST text."""
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
+from collections.abc import Mapping
 from io import StringIO
 from typing import Any
 
@@ -11,63 +13,40 @@ import numpy as np
 from pymatgen.core import Element, Lattice, Structure
 
 from core.data.aflow.entries import as_row, parse_rest_text
-from core.data.readers.records import Energies, Problem, Record, from_row, from_structure
+from core.data.readers.cif import Parsed, in_words, parse_cif
+from core.data.readers.records import MAX_SITES, Energies, Problem, from_row, from_structure
 
-Parsed = tuple[list[Record], list[Problem]]
-
-_WORDS = (  # what pymatgen says -> what a chemist understands; {0} is the pattern's group
-    (
-        r"Occupancy ([\d.]+) exceeded",
-        "a site is occupied {0} times over: the same position stands in it more than once",
-    ),
-    (r"'_atom_site_fract_\w'", "atoms have no fractional coordinates for all three axes"),
-    (r"'_atom_site_\w+'", "it has no list of atoms (no _atom_site loop)"),
-    (r"'_cell_(length|angle)_\w+'|reshape array", "the cell's lengths and angles are not all there"),
-    (r"integer modulo by zero|division by zero", "its symmetry operations hold a fraction that cannot be read"),
-    (r"could not convert string to float: (.{1,30})", "{0} stands where a number should be"),
-    (
-        r"[Ii]nvalid CIF|no structures",
-        "it holds no complete structure: cell, symmetry or atoms are missing or contradict",
-    ),
-)
+__all__ = ["Parsed", "parse_aflow_text", "parse_cif", "parse_extxyz", "parse_poscar", "parse_pymatgen", "parse_text"]
 
 
-def parse_cif(text: str, place: str, label: str, energies: Energies) -> Parsed:
-    """Every data block of a CIF: the good ones, and the others with what is wrong. Raises Problem where none is good."""
-    from pymatgen.io.cif import CifParser
+def parse_text(kind: str, text: str, place: str, label: str, method: str, energies: Energies | None = None) -> Parsed:
+    """The structures of a text of some kind: "cif", "poscar", "extxyz", "pymatgen" or "aflow". Raises Problem.
 
-    if not text.strip():
-        raise Problem("empty", "it is empty")
-    if "_atom_site" not in text:
-        raise Problem("unreadable", "it has no list of atoms (no _atom_site loop)")
-    try:
-        parser = CifParser.from_str(text)
-    except Exception as error:
-        raise Problem("unreadable", in_words(error)) from error
-    try:
-        structures = parser.parse_structures(primitive=False, on_error="ignore")
-    except Exception as error:
-        said = [w for w in parser.warnings if w.startswith("No structure parsed")]
-        raise Problem("unreadable", in_words(said[0] if said else error)) from error
-    problems = _lost_blocks(parser.warnings)
-    records: list[Record] = []
-    single = len(structures) + len(problems) == 1
-    for number, structure in enumerate(structures, 1):
-        try:
-            records.append(from_structure(structure, place, label if single else f"{label}#{number}", energies))
-        except Problem as problem:
-            if single:
-                raise
-            problems.append(Problem(problem.reason, f"structure {number}: {problem.detail}", place))
-    if not records:
-        raise problems[0]
-    return records, problems
+    method: names energies in the text that have no name; energies: {method: (total, formation)} in eV/atom that stood
+    beside it, of a CIF or POSCAR
+    """
+    if kind == "cif":
+        return parse_cif(text, place, label, energies or {})
+    if kind == "poscar":
+        return parse_poscar(text, place, label, energies or {})
+    if kind == "extxyz":
+        return parse_extxyz(text, place, label, method)
+    if kind == "pymatgen":
+        return parse_pymatgen(_json(text), place, label, method)
+    if kind == "aflow":
+        return parse_aflow_text(text, place, method)
+    raise ValueError(f"no kind of structure is called {kind!r}")
 
 
 def parse_poscar(text: str, place: str, label: str, energies: Energies) -> Parsed:
     """VASP's POSCAR or CONTCAR. Raises Problem."""
     from pymatgen.io.vasp import Poscar
 
+    text = text.removeprefix("\ufeff")
+    for line in text.split("\n", 100)[5:100]:  # counts may go on over lines; coordinates are never that large
+        counts = line.split()
+        if counts and all(c.isdecimal() for c in counts):
+            _check_size(sum(int(c[:9]) for c in counts))
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         try:
@@ -76,6 +55,7 @@ def parse_poscar(text: str, place: str, label: str, energies: Energies) -> Parse
             raise Problem("unreadable", f"it is no POSCAR: {in_words(error)}") from error
     if any("cannot be determined" in str(w.message) for w in said):
         raise Problem("unknown element", "it names no elements (VASP 4 form): write them in line 6, above the counts")
+    _refuse_isotopes(structure)
     return [from_structure(structure, place, label, energies)], []
 
 
@@ -83,41 +63,47 @@ def parse_extxyz(text: str, place: str, label: str, method: str) -> Parsed:
     """One frame of extended XYZ; an `energy` in it is the cell's total energy in eV. Raises Problem."""
     from ase.io import read
 
+    first = text.split("\n", 1)[0].strip()
+    if first.isdecimal():
+        _check_size(int(first[:9]))
     try:
-        atoms: Any = read(StringIO(text), index=0, format="extxyz")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            atoms: Any = read(StringIO(text), index=0, format="extxyz")
+    except KeyError as error:
+        raise Problem("unknown element", f"{str(error.args[0])[:20]} is no element") from error
     except Exception as error:
         raise Problem("unreadable", f"it is no extended XYZ: {in_words(error)}") from error
     if not atoms.pbc.all() or abs(atoms.cell.volume) < 1e-6:
         raise Problem("not periodic", "it is no crystal: the frame has no cell that repeats in all three directions")
-    energy = atoms.calc.results.get("energy") if atoms.calc else None
-    energies: Energies = {method: (float(energy) / len(atoms), None)} if energy is not None else {}
-    structure = Structure(Lattice(np.array(atoms.cell)), atoms.get_atomic_numbers(), atoms.get_scaled_positions())
+    numbers = atoms.get_atomic_numbers()
+    if not numbers.all():
+        raise Problem("unknown element", f"atom {int(np.argmin(numbers)) + 1} is X, which is no element")
+    energy = _finite(atoms.calc.results.get("energy")) if atoms.calc else None
+    energies: Energies = {method: (energy / len(atoms), None)} if energy is not None else {}
+    try:
+        structure = Structure(Lattice(np.array(atoms.cell)), numbers, atoms.get_scaled_positions())
+    except (ValueError, ArithmeticError, np.linalg.LinAlgError) as error:
+        raise Problem("not a number", "a coordinate or the cell is not a finite number") from error
     name = str(atoms.info.get("id") or atoms.info.get("name") or label)
     return [from_structure(structure, place, name[:200], energies)], []
 
 
 def parse_pymatgen(value: Any, place: str, label: str, method: str) -> Parsed:
-    """A pymatgen Structure or ComputedStructureEntry as a dictionary, read key by key: nothing in it is imported.
+    """A pymatgen Structure or ComputedStructureEntry as a dictionary, or a list of them. Raises Problem.
 
-    An entry's energy (eV per cell, correction included) is the total energy by `method` or the entry's run type.
+    It is read key by key: nothing that it names is imported. An entry's energy (eV per cell, correction included) is
+    the total energy by `method`, or by the entry's run type where no method is given. Of a list, what is good is taken.
     """
-    energies: Energies = {}
-    if isinstance(value, dict) and isinstance(value.get("structure"), dict):
-        entry, value = value, value["structure"]
-        label = str(entry.get("entry_id") or label)[:200]
-        parameters = entry.get("parameters") or {}
-        name = method or str(parameters.get("run_type", "") if isinstance(parameters, dict) else "")
-        total, correction = entry.get("energy"), entry.get("correction") or 0.0
-        if isinstance(total, (int, float)) and isinstance(correction, (int, float)) and value.get("sites"):
-            energies[name[:64]] = ((total + correction) / len(value["sites"]), None)
-    try:
-        lattice = Lattice(np.array(value["lattice"]["matrix"], dtype=float))
-        species = [{_symbol(s["element"]): float(s["occu"]) for s in site["species"]} for site in value["sites"]]
-        coords = np.array([site["abc"] for site in value["sites"]], dtype=float)
-        structure = Structure(lattice, species, coords)
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise Problem("unreadable", "it is no pymatgen structure with lattice, sites and species") from error
-    return [from_structure(structure, place, label, energies)], []
+    if not isinstance(value, list):
+        return _from_dictionary(value, place, label, method)
+    parsed: Parsed = ([], [])
+    for number, item in enumerate(value, 1):
+        try:
+            parsed[0].extend(_from_dictionary(item, place, f"{label}-{number}", method)[0])
+        except Problem as problem:
+            parsed[1].append(Problem(problem.reason, f"entry {number}: {problem.detail}", place))
+    return parsed
 
 
 def parse_aflow_text(text: str, place: str, method: str) -> Parsed:
@@ -128,28 +114,86 @@ def parse_aflow_text(text: str, place: str, method: str) -> Parsed:
     return [from_row(as_row(entry), place, method)], []
 
 
-def in_words(error: Exception | str) -> str:
-    """A reader's complaint without its internals."""
-    text = " ".join(str(error).split())
-    for pattern, words in _WORDS:
-        found = re.search(pattern, text)
-        if found:
-            return words.format(*[g for g in found.groups() if g])
-    text = re.sub(r"^No structure parsed for section \d+ in CIF\. ?", "", text)
-    plain = re.search(r"[a-z]{3,} [a-z]{2,}", text) and not re.search(r"[<>{}\[\]()_]|0x|Error|object", text)
-    return text[:160] if plain else "cell, symmetry or atoms cannot be read in it"
+def _from_dictionary(value: Any, place: str, label: str, method: str) -> Parsed:
+    if not isinstance(value, dict):
+        raise Problem("malformed", "it is no JSON object with keys")
+    energies: Energies = {}
+    if isinstance(value.get("structure"), dict):
+        entry, value = value, value["structure"]
+        label = str(entry.get("entry_id") or label)[:200]
+        energies = _entry_energies(entry, value.get("sites"), method)
+    elif "sites" not in value and "composition" in value:
+        raise Problem(
+            "missing keys", "it is an energy without a structure (ComputedEntry): save ComputedStructureEntry"
+        )
+    elif "sites" in value and not isinstance(value.get("lattice"), dict):
+        raise Problem("not periodic", "it is no crystal: it has sites, but no lattice")
+    structure = _structure(value)
+    _refuse_isotopes(structure)
+    return [from_structure(structure, place, label, energies)], []
 
 
-def _lost_blocks(said: list[str]) -> list[Problem]:
-    found = []
-    for text in said:
-        number = re.match(r"No structure parsed for section (\d+) in CIF\.\s*(.*)", text, re.DOTALL)
-        if number:
-            found.append(Problem("unreadable", f"block {number.group(1)}: {in_words(number.group(2))}"))
-    return found
+def _entry_energies(entry: Mapping[str, Any], sites: Any, method: str) -> Energies:
+    """{method: (total in eV/atom, None)} of a ComputedStructureEntry, {} where it has no energy."""
+    parameters = entry.get("parameters")
+    run_type = parameters.get("run_type") if isinstance(parameters, dict) else None
+    total, correction = _finite(entry.get("energy")), _finite(entry.get("correction")) or 0.0
+    if total is None or not isinstance(sites, list) or not sites:
+        return {}
+    return {(method or str(run_type or ""))[:64]: ((total + correction) / len(sites), None)}
 
 
-def _symbol(name: Any) -> Element:
-    """ "Fe", "Fe3+" -> the element. Raises ValueError."""
-    found = re.match(r"[A-Z][a-z]?", str(name))
-    return Element(found.group()) if found else Element("?")
+def _structure(value: Mapping[str, Any]) -> Structure:
+    """Structure.as_dict's lattice, species and fractional coordinates. Raises Problem."""
+    try:
+        sites = list(value["sites"])
+        _check_size(len(sites))
+        lattice = Lattice(np.array(value["lattice"]["matrix"], dtype=float))
+        species = [[(_element(s["element"]), float(s["occu"])) for s in site["species"]] for site in sites]
+        coords = np.array([site["abc"] for site in sites], dtype=float)
+        for number, site_species in enumerate(species, 1):
+            amount = sum(share for _, share in site_species)
+            if amount > 1 + 1e-6:
+                raise Problem("unreadable", f"site {number} is occupied {amount:g} times over")
+        merged = [{e: sum(share for f, share in some if f == e) for e, _ in some} for some in species]
+        return Structure(lattice, merged, coords)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, np.linalg.LinAlgError) as error:
+        raise Problem("unreadable", "it is no pymatgen structure with lattice, sites and species") from error
+
+
+def _element(name: Any) -> Element:
+    """ "Fe", "Fe3+" -> the element. Raises Problem."""
+    found = re.match(r"[A-Z][a-z]?(?![a-z])", name) if isinstance(name, str) else None
+    if found is None or not Element.is_valid_symbol(found.group()):
+        raise Problem("unknown element", f"{str(name)[:20]} is no element")
+    return Element(found.group())
+
+
+def _refuse_isotopes(structure: Structure) -> None:
+    for number, site in enumerate(structure, 1):
+        if any(s.symbol in ("D", "T") for s in site.species):
+            raise Problem(
+                "unknown element", f"site {number} is deuterium or tritium: write H where the isotope is no matter"
+            )
+
+
+def _check_size(count: int) -> None:
+    """Before memory is taken for them. Raises Problem."""
+    if count > MAX_SITES:
+        raise Problem("too large", f"it has {count} atoms, more than {MAX_SITES}")
+
+
+def _finite(value: Any) -> float | None:
+    """A finite number, else None."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
+        return None
+    return float(value) if math.isfinite(value) else None
+
+
+def _json(text: str) -> Any:
+    import json
+
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise Problem("malformed", f"it is no JSON: {error}") from error
