@@ -21,7 +21,44 @@ from typing import Any
 import numpy as np
 import psutil
 
-ELEMENTS = "Li B C N O F Na Mg Al Si P S Cl K Ca Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Sr Y Zr Nb Mo Ta W".split()
+ELEMENTS = [
+    "Li",
+    "B",
+    "C",
+    "N",
+    "O",
+    "F",
+    "Na",
+    "Mg",
+    "Al",
+    "Si",
+    "P",
+    "S",
+    "Cl",
+    "K",
+    "Ca",
+    "Ti",
+    "V",
+    "Cr",
+    "Mn",
+    "Fe",
+    "Co",
+    "Ni",
+    "Cu",
+    "Zn",
+    "Ga",
+    "Ge",
+    "As",
+    "Se",
+    "Br",
+    "Sr",
+    "Y",
+    "Zr",
+    "Nb",
+    "Mo",
+    "Ta",
+    "W",
+]
 
 
 def write_rows(path: Path, rows: int, seed: int = 0) -> None:
@@ -181,10 +218,16 @@ def run_training(var: Path) -> None:
         if job.status not in ("queued", "running"):
             break
         time.sleep(0.2)
-    print(f"training: first loss {first or float('nan'):.1f} s after the command ({job.status}), {most:,.0f} MB of its own")
+    begun = f"{first:.1f} s" if first else "never"
+    print(f"training: first loss {begun} after the command ({job.status}), {most:,.0f} MB of its own")
 
 
-STEPS: dict[str, Callable[..., None]] = {"import": run_import, "build": run_build, "page": run_page, "training": run_training}
+STEPS: dict[str, Callable[..., None]] = {
+    "import": run_import,
+    "build": run_build,
+    "page": run_page,
+    "training": run_training,
+}
 
 
 def main() -> None:

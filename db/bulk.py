@@ -33,11 +33,7 @@ def insert_rows(session: Session, table: type[Base], columns: Sequence[str], row
         if values:
             connection.exec_driver_sql(f"INSERT INTO {table.__tablename__} ({names}) VALUES ({places})", values)
         return
-    with (
-        connection.connection.cursor() as cursor,
-        cursor.copy(  # type: ignore[attr-defined]
-            f"COPY {table.__tablename__} ({names}) FROM STDIN"
-        ) as copy,
-    ):
+    cursor: Any = connection.connection.cursor()
+    with cursor, cursor.copy(f"COPY {table.__tablename__} ({names}) FROM STDIN") as copy:
         for row in rows:
             copy.write_row(row)

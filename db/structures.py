@@ -33,8 +33,8 @@ def add_structures(
     ids = next_ids(session, Structure, len(structures))
     columns = ("id", "import_id", "label", "formula", "chemical_system", "natoms", "space_group", "cell")
     insert_rows(session, Structure, columns, ((i, import_id, *s) for i, s in zip(ids, structures, strict=True)))
-    columns = ("structure_id", "method", "total", "formation", "reference")
-    insert_rows(session, Energy, columns, ((ids[i], method, t, f, "") for i, method, t, f in energies))
+    of_energies = ("structure_id", "method", "total", "formation", "reference")
+    insert_rows(session, Energy, of_energies, ((ids[i], method, t, f, "") for i, method, t, f in energies))
     return ids
 
 
@@ -59,8 +59,12 @@ def get_import(session: Session, import_id: int) -> Import | None:
     return session.get(Import, import_id)
 
 
-def skipped_rows(session: Session, import_ids: Sequence[int], limit: int = 200, offset: int = 0) -> list[SkippedRow]:
+def skipped_rows(
+    session: Session, import_ids: Sequence[int], limit: int = 200, offset: int = 0, reason: str | None = None
+) -> list[SkippedRow]:
     query = select(SkippedRow).where(SkippedRow.import_id.in_(import_ids)).order_by(SkippedRow.id)
+    if reason is not None:
+        query = query.where(SkippedRow.reason == reason)
     return list(session.scalars(query.limit(limit).offset(offset)))
 
 

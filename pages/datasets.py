@@ -1,69 +1,68 @@
-"""Datasets: bring structures in, and see what is there."""
+"""Datasets: bring structures in, filter them, and see what is there."""
 
 import streamlit as st
 
 from core.jobs import queue
+from core.ui.dataset_add import aflow_form, files_form, prototypes_form
 from core.ui.dataset_view import show_dataset
-from core.ui.widgets import header, save_uploads, selected, selected_int, sentences, watch_job
-from core.workflows.datasets import ImportParams, check_name, delete_dataset, get_dataset, list_datasets
+from core.ui.recipe_view import build_form
+from core.ui.widgets import go, header, plain, selected, selected_int, sentences, watch_job
+from core.workflows.datasets import delete_dataset, get_dataset, list_datasets
+
+FORMS = {
+    "files": ("Files", files_form),
+    "aflow": ("AFLOW", aflow_form),
+    "prototypes": ("Prototypes", prototypes_form),
+    "recipe": ("Filter and split", build_form),
+}
 
 header("Datasets", "Structures to learn from: where they come from, what they hold.")
 datasets = list_datasets()
 names = [d.name for d in datasets]
 
-importing = st.expander(
-    "Import files", icon=":material/upload_file:", expanded=not datasets or "import" in st.query_params
-)
-with importing, st.form("import", border=False):
-    files = st.file_uploader(
-        "JSON lines with AFLOW's keys (.jsonl, .jsonl.gz), CSV, CIF, or a zip of CIFs",
-        type=["jsonl", "gz", "csv", "cif", "zip"],
-        accept_multiple_files=True,
-        help="200 MB each; larger files: ./run cli dataset import FILE --name NAME",
+wanted_form = selected("new")
+with st.expander("New dataset", icon=":material/add_circle:", expanded=not datasets or wanted_form in FORMS):
+    form = st.segmented_control(
+        "From",
+        list(FORMS),
+        default=wanted_form if wanted_form in FORMS else "files",
+        format_func=lambda key: FORMS[key][0],
+        label_visibility="collapsed",
+        key=f"new-{selected('like')}",
     )
-    left, right = st.columns(2)
-    name = left.text_input("Name of the dataset", placeholder="borides-2026")
-    method = right.text_input(
-        "Energy method, where the rows name none",
-        placeholder="PBE",
-        help="Energies of different methods are never mixed unasked.",
-    )
-    if st.form_submit_button("Import", type="primary"):
-        with sentences():
-            if not files:
-                st.warning("Choose one file or more.", icon=":material/info:")
-            else:
-                check_name(name)
-                paths, uploads = save_uploads(files)
-                params = ImportParams(paths, name, method.strip(), uploads=uploads)
-                st.query_params["import"] = str(queue.submit("import", f"Import {name}", params, "io"))
+    if form and form != wanted_form and (wanted_form or form != "files"):
+        st.query_params["new"] = form
+    FORMS[form or "files"][1]()
 
-import_job = selected_int("import")
-if import_job is not None:
-    watch_job(import_job, "import")
+job_id = selected_int("job")
+if job_id is not None:
+    watch_job(job_id, "made")
     with sentences():
-        result = queue.get(import_job).result
-        if result and "structures" in result:
-            left_out = "".join(f", {n:,} {reason}" for reason, n in result["reasons"].items())
-            skipped = f" {result['skipped']:,} rows were not taken{left_out}." if result["skipped"] else ""
-            st.success(f"{result['structures']:,} structures are the dataset {result['dataset']}.{skipped}")
+        result = queue.get(job_id).result
+        if result and "dataset" in result and result["dataset"] in names:
+            reasons = ", ".join(f"{n:,} {reason}" for reason, n in result.get("reasons", {}).items())
+            left_out = f" {result['skipped']:,} rows were not taken: {reasons}." if result.get("skipped") else ""
+            st.success(f"{result['structures']:,} structures are the dataset {plain(result['dataset'])}.{left_out}")
+            if selected("dataset") != result["dataset"] and st.button("Show it", icon=":material/visibility:"):
+                go("*", dataset=result["dataset"])
 
 if not datasets:
-    st.info("No dataset yet. Import a file above.", icon=":material/dataset:")
+    st.info("No dataset yet. Bring in files, AFLOW's entries or prototypes above.", icon=":material/dataset:")
     st.stop()
 
 wanted = selected("dataset")
-chosen = st.selectbox("Dataset", names, index=names.index(wanted) if wanted in names else 0, key="dataset")
+left, right = st.columns([6, 1], vertical_alignment="bottom")
+chosen = left.selectbox("Dataset", names, index=names.index(wanted) if wanted in names else 0)
 if wanted and wanted not in names:
     st.warning("The link names a dataset that is not here; another one is shown.", icon=":material/info:")
-st.query_params["dataset"] = chosen
-with sentences():
-    show_dataset(get_dataset(chosen))
-
-with st.popover("Delete this dataset", icon=":material/delete:"):
-    st.write("The dataset and structures that no other dataset shares are removed.")
-    if st.button("Delete", type="primary"):
+if chosen != wanted:
+    kept = {k: v for k, v in st.query_params.to_dict().items() if k in ("job", "new", "like", "show")}
+    st.query_params.from_dict({**kept, "dataset": chosen})
+with right.popover("Delete", icon=":material/delete:", width="stretch"):
+    st.write(f"{plain(chosen)} is removed, with structures that no other dataset shares.")
+    if st.button("Delete this dataset", type="primary"):
         with sentences():
             delete_dataset(chosen)
-            st.query_params.clear()
-            st.rerun()
+            go("*")
+with sentences():
+    show_dataset(get_dataset(chosen))

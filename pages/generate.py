@@ -6,7 +6,7 @@ from core.jobs import queue
 from core.ui.candidate_view import show_run
 from core.ui.conditions import parse_energies, space_group_picker
 from core.ui.devices import devices
-from core.ui.widgets import header, page, selected, selected_int, sentences, watch_job
+from core.ui.widgets import go, header, page, selected, selected_int, sentences, watch_job
 from core.workflows.context import UserError
 from core.workflows.generate import GenerateParams, plan
 from core.workflows.models import list_models, load_model, unfamiliar
@@ -18,8 +18,7 @@ if job_id is not None:
     with sentences():
         show_run(queue.get(job_id))
     if st.button("Generate more", icon=":material/add:"):
-        st.query_params.clear()
-        st.rerun()
+        go("*")
     st.stop()
 
 models = [m.name for m in list_models("generation")]
@@ -76,5 +75,4 @@ for sentence in sorted(warnings):
     st.warning(sentence, icon=":material/info:")
 if st.button(f"Generate {len(wishes):,} candidates", type="primary", icon=":material/auto_awesome:"):
     with sentences():
-        st.query_params["job"] = str(queue.submit("generate", f"Generate {formula}", params, device))
-        st.rerun()
+        go(job=queue.submit("generate", f"Generate {formula}", params, device))

@@ -8,7 +8,7 @@ import streamlit as st
 from core.crystals import unpack_cells
 from core.ui.hull_view import show_hull
 from core.ui.viewer import show_crystal
-from core.ui.widgets import header, save_uploads, selected_int, sentences
+from core.ui.widgets import go, header, save_uploads, selected_int, sentences
 from core.workflows.hulls import delete_hull, get_hull_by_id, import_hull, list_hulls
 
 header("Hulls", "The known phases of a chemical system by one method: what a candidate has to beat.")
@@ -73,5 +73,4 @@ with sentences():
         st.write("Candidates stay; their place on this hull is gone.")
         if st.button("Delete", type="primary"):
             delete_hull(hull_id)
-            st.query_params.clear()
-            st.rerun()
+            go("*")

@@ -4,7 +4,7 @@ import pandas as pd
 import streamlit as st
 
 from core.jobs import queue
-from core.ui.widgets import ago, header, job_log, pages, selected_int, sentences, watch_job
+from core.ui.widgets import ago, go, header, job_log, pages, selected_int, sentences, watch_job
 from core.workflows.store import store
 from db import jobs as rows
 
@@ -20,8 +20,7 @@ if job_id is not None:
         with st.expander("Parameters and result"):
             st.json({"parameters": job.params, "result": job.result, "attempts": job.attempts, "owner": job.owner})
     if st.button("All jobs", icon=":material/arrow_back:"):
-        st.query_params.clear()
-        st.rerun()
+        go("*")
     st.stop()
 
 with store().session() as session:
@@ -45,5 +44,4 @@ event = st.dataframe(table, hide_index=True, on_select="rerun", selection_mode="
 st.caption("Select a row to open the job.")
 chosen = event["selection"]["rows"]
 if chosen:
-    st.query_params["job"] = str(listed[chosen[0]].id)
-    st.rerun()
+    go(job=listed[chosen[0]].id)

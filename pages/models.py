@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from core.ui.widgets import header, page, selected, sentences
+from core.ui.widgets import go, header, page, selected, sentences
 from core.workflows.models import delete_model, list_models
 
 header("Models", "What was trained here and what came with the app.")
@@ -40,7 +40,6 @@ with remove, st.popover("Delete", icon=":material/delete:", width="stretch"):
     if st.button("Delete this model", type="primary"):
         with sentences():
             delete_model(name)
-            st.query_params.clear()
-            st.rerun()
+            go("*")
 with st.expander("The whole card"):
     st.json({**card, "weights": model.hash})

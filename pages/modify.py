@@ -7,7 +7,7 @@ from core.jobs import queue
 from core.ui.candidate_view import show_run
 from core.ui.conditions import parse_energies, space_group_picker
 from core.ui.viewer import show_crystal
-from core.ui.widgets import header, page, selected, selected_int, sentences, watch_job
+from core.ui.widgets import go, header, page, selected, selected_int, sentences, watch_job
 from core.workflows.context import UserError
 from core.workflows.models import list_models
 from core.workflows.modify import ModifyParams, parse_start, plan
@@ -24,8 +24,7 @@ if job_id is not None:
                 start = parse_start(job.params["cif"], job.params["name"])
                 show_crystal(unpack_cells([start.cell]), height=350)
     if st.button("Modify another", icon=":material/add:"):
-        st.query_params.clear()
-        st.rerun()
+        go("*")
     st.stop()
 
 models = [m.name for m in list_models("modification")]
@@ -69,5 +68,4 @@ st.markdown(f"**{start.formula}** :small[as read: {start.natoms} atoms, space gr
 show_crystal(unpack_cells([start.cell]), height=340)
 if st.button(f"Draw {len(wishes):,} candidates", type="primary", icon=":material/transform:"):
     with sentences():
-        st.query_params["job"] = str(queue.submit("modify", f"Modify {start.formula}", params))
-        st.rerun()
+        go(job=queue.submit("modify", f"Modify {start.formula}", params))

@@ -5,7 +5,7 @@ import streamlit as st
 from core.jobs import queue
 from core.models.registry import NETWORKS
 from core.ui.devices import devices
-from core.ui.widgets import header, job_log, page, selected, selected_int, sentences, watch_job
+from core.ui.widgets import go, header, job_log, page, selected, selected_int, sentences, watch_job
 from core.workflows.datasets import list_datasets
 from core.workflows.store import store
 from core.workflows.train import TrainParams, check_params
@@ -26,8 +26,7 @@ if job_id is not None:
                 query_params={"model": str(job.result["model"])},
             )
     if st.button("Train another", icon=":material/add:"):
-        st.query_params.clear()
-        st.rerun()
+        go("*")
     st.stop()
 
 datasets = [d.name for d in list_datasets()]
@@ -67,5 +66,4 @@ if st.button("Start training", type="primary", icon=":material/play_arrow:"):
             dataset, name.strip(), str(task), preset=preset, minutes=minutes, batch=batch, learning_rate=rate, seed=seed
         )
         check_params(params)
-        st.query_params["job"] = str(queue.submit("train", f"Train {params.name}", params, device))
-        st.rerun()
+        go(job=queue.submit("train", f"Train {params.name}", params, device))

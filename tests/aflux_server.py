@@ -12,16 +12,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote
 
-FAULTS = ("timeout", "500", "429", "html", "truncated", "dropped")  # that pass when asked again
+FAULTS = ("timeout", "500", "429", "html", "truncated", "dropped", "undecodable")  # that pass when asked again
 REFUSALS = ("db fail", "404", "redirect")
 
 
 class AfluxServer:
     """`with AfluxServer(entries) as server`: server.url answers like AFLUX.
 
-    faults: {number of a request (from 1): what it does wrong, of `FAULTS` or `REFUSALS`}; always: every request does it
+    faults: {number of a request (from 1): what it does wrong, of `FAULTS`, `REFUSALS` or "empty"}; always: each time
     order: "" keeps it, "shuffled" changes it at every request; endless: pages past the last repeat the last
-    as_list: replies are lists without a count
+    as_list: replies are lists without a count; largest: most entries on a page, whatever is asked for
     """
 
     def __init__(
@@ -32,9 +32,11 @@ class AfluxServer:
         order: str = "",
         endless: bool = False,
         as_list: bool = False,
+        largest: int = 0,
     ) -> None:
         self.entries, self.faults, self.always = list(entries), faults or {}, always
         self.order, self.endless, self.as_list = order, endless, as_list
+        self.largest = largest
         self.requests: list[str] = []
         self.active = self.most_active = 0
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -57,6 +59,7 @@ class AfluxServer:
 
     def page(self, number: int, size: int) -> bytes:
         entries = list(self.entries)
+        size = min(size, self.largest or size)
         if self.order == "shuffled":
             self._random.shuffle(entries)
         if self.endless and entries:
@@ -95,13 +98,15 @@ class AfluxServer:
                     return self._send(429, b"slower", {"Retry-After": "7"})
                 if fault == "redirect":
                     return self._send(302, b"", {"Location": "http://127.0.0.1:9/elsewhere"})
+                if fault == "undecodable":
+                    return self._send(200, body, {"Content-Encoding": "gzip"})
                 if fault == "dropped":
                     self.send_response(200)
                     self.send_header("Content-Length", str(len(body)))
                     self.end_headers()
                     self.wfile.write(body[: len(body) // 2])
                     return self.connection.close()
-                replies = {"html": b"<!DOCTYPE html><html>busy</html>", "db fail": b"DB Fail!null"}
+                replies = {"html": b"<!DOCTYPE html><html>busy</html>", "db fail": b"DB Fail!null", "empty": b"[]"}
                 return self._send(200, body[: len(body) // 2] if fault == "truncated" else replies.get(fault, body))
 
             def _send(self, code: int, body: bytes, headers: dict[str, str] | None = None) -> None:

@@ -32,6 +32,7 @@ def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", required=True)
     parser.add_argument("--atoms", type=pair, default=(4, 20), help="cell sizes, as 4-20")
     parser.add_argument("--potential", choices=["m3gnet", "chgnet"], default="", help="default: the best one here")
+    parser.add_argument("--relax", choices=["volume", "full", "none"], default="full", help="what is relaxed")
     parser.add_argument("--also", nargs="*", choices=["m3gnet", "chgnet"], default=[], help="energies by these too")
     parser.add_argument("--max-formulas", type=int)
     parser.add_argument("--whole", nargs="*", default=[], help="systems of which every formula is taken: B-Ta-W")
@@ -137,6 +138,7 @@ def _made(asked: argparse.Namespace) -> dict[str, Any]:
         atoms=asked.atoms,
         potential=asked.potential,
         also=tuple(asked.also),
+        relax=asked.relax,
         max_formulas=asked.max_formulas,
         whole=tuple(asked.whole),
         min_polymorphs=asked.min_polymorphs,

@@ -126,8 +126,9 @@ class ArrayWriter:
 class StructureArrays:
     """M structures with S sites together, memory-mapped and read-only.
 
-    frac: (S, 3) uint32, 2³² times the fractional coordinate, or float32 as it is; numbers: (S,) uint8; ends: (M,) int64, where the sites of
-    each structure end; lattice: (M, 3, 3) float32 Å; group: (M,) uint8; formula: (M,) int32 index into `formulas`;
+    frac: (S, 3) uint32, 2³² times the fractional coordinate, or float32 as it is; numbers: (S,) uint8
+    ends: (M,) int64, where the sites of each structure end; lattice: (M, 3, 3) float32 Å; group: (M,) uint8
+    formula: (M,) int32 index into `formulas`;
     ids: (M,) int64 of the store; volume: (M,) float32 Å³ per atom; closest: (M,) float32 shortest distance in Å;
     split: (M,) uint8 as in `SPLITS`
     energies: {method: (M,) float32 formation energy in eV/atom, NaN where unknown}

@@ -52,7 +52,7 @@ class PairGroups:
 
 
 def pair_groups(data: TensorData, rows: Tensor, rules: PairRules = PairRules()) -> PairGroups:
-    """The groups of `rows`: one formula (and one number of atoms, if the rules say so). Unknown energies are left out."""
+    """The groups of `rows`: one formula (and one number of atoms, if the rules say so), with known energies."""
     energy = data.crystals.energy.numpy()
     natoms, formula = data.crystals.natoms.numpy(), data.formula.numpy()
     chosen = rows.numpy()[np.isfinite(energy[rows.numpy()])]

@@ -223,7 +223,8 @@ def _common_elements(columns: Columns, keep: np.ndarray, share: float) -> np.nda
     """(M,) bool: every element of the structure is in at least `share` of those kept."""
     counts = np.bincount(columns.formula[keep], minlength=len(columns.formulas))
     rare = counts @ columns.presence < share * counts.sum()
-    return ~columns.presence[:, rare].any(1)[columns.formula]
+    good: np.ndarray = np.logical_not(columns.presence[:, rare].any(axis=1))[columns.formula]
+    return good
 
 
 def _usual_volume(columns: Columns) -> np.ndarray:

@@ -1,106 +1,219 @@
-"""One dataset on the page: counts, charts, a paged table, a structure in 3D, what was not taken."""
+"""One dataset on the page: cards, linked charts, polymorphs side by side, its structures, its quality, its recipe."""
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import streamlit as st
+import torch
 
-from core.ui import charts
+from core.ui import dataset_charts as charts
+from core.ui import periodic_table
+from core.ui.dataset_filter import chips, choose, forget, picked, selection
+from core.ui.dataset_recipe import show_quality, show_recipe
 from core.ui.viewer import show_crystal
-from core.ui.widgets import pages
+from core.ui.widgets import energy, pages, plain, selected
+from core.workflows.dataset_query import ORDERS, Selection, facets, polymorphs, rows_of
 from core.workflows.datasets import load_tensors
 from core.workflows.store import store
-from db import datasets as dataset_rows
 from db import structures as rows
 from db.tables import Dataset
 
 PAGE = 25
+SIDE_BY_SIDE = 3
+VIEWS = {
+    "overview": "Overview",
+    "polymorphs": "Polymorphs",
+    "structures": "Structures",
+    "quality": "Quality",
+    "recipe": "Recipe",
+}
 
 
 def show_dataset(dataset: Dataset) -> None:
-    """Everything about one dataset, in tabs."""
+    """Everything about one dataset; which part is in the URL (`show`)."""
     summary = dataset.summary
-    columns = st.columns(5)
+    columns = st.columns(6)
     columns[0].metric("structures", f"{summary['structures']:,}")
     columns[1].metric("formulas", f"{summary['formulas']:,}")
-    columns[2].metric("with 7 or more polymorphs", f"{summary['groups_of_7']:,}")
+    columns[2].metric("formulas of 7 or more", f"{summary['groups_of_7']:,}", help="polymorphs")
     columns[3].metric("elements", len(summary["elements"]))
-    columns[4].metric("atoms per cell", f"{summary['natoms'][0]}–{summary['natoms'][1]}")
-    methods = ", ".join(f"{m} ({n:,})" for m, n in summary["methods"].items()) or "none"
-    st.caption(f"Energies: {methods}. This dataset uses {dataset.method or 'none'}. Content {dataset.hash[:12]}.")
-    overview, table, skipped = st.tabs(["Overview", "Structures", "Not taken"])
-    with overview:
-        _charts(dataset)
-    with table:
-        _table(dataset)
-    with skipped:
-        _skipped(dataset)
-
-
-def _charts(dataset: Dataset) -> None:
-    data = load_tensors(dataset)
-    summary = dataset.summary
-    left, right = st.columns(2, gap="large")
-    with left:
-        st.markdown("**Elements**")
-        st.altair_chart(charts.elements(summary["elements"]), width="stretch")
-        st.markdown("**Atoms per cell**")
-        st.altair_chart(charts.histogram(data.crystals.natoms.numpy(), "atoms", integer=True), width="stretch")
-    with right:
-        st.markdown("**Space groups**")
-        st.altair_chart(charts.space_groups(summary["space_groups"]), width="stretch")
-        st.markdown(f"**Formation energy** :small[{dataset.method}]")
-        if summary["energies"]:
-            title = "formation energy (eV/atom)"
-            st.altair_chart(charts.histogram(data.crystals.energy.numpy(), title), width="stretch")
-        else:
-            st.caption("This dataset has no energies.")
-
-
-def _table(dataset: Dataset) -> None:
-    data = load_tensors(dataset)
-    offset = pages(len(data), PAGE, "rows")
-    ids = data.ids[offset : offset + PAGE].tolist()
-    with store().session() as session:
-        found = rows.get_structures(session, ids)
-        energies = {e.structure_id: e.formation for e in rows.get_energies(session, ids, dataset.method)}
-    frame = pd.DataFrame(
-        [(s.formula, s.natoms, s.space_group or None, energies.get(s.id), s.label) for s in found],
-        columns=["formula", "atoms", "space group", "formation energy (eV/atom)", "name"],
+    columns[4].metric("space groups", len([g for g in summary["space_groups"] if g != "0"]))
+    columns[5].metric("atoms per cell", f"{summary['natoms'][0]}–{summary['natoms'][1]}")
+    wanted = selected("show")
+    view = st.segmented_control(
+        "Show",
+        list(VIEWS),
+        default=wanted if wanted in VIEWS else "overview",
+        format_func=VIEWS.__getitem__,
+        label_visibility="collapsed",
+        key=f"show-{dataset.id}",
     )
-    left, right = st.columns([3, 2], gap="large")
+    if view and view != wanted and (wanted or view != "overview"):
+        st.query_params["show"] = view
+    shown = {"polymorphs": _polymorphs, "structures": _structures, "quality": show_quality, "recipe": show_recipe}
+    chosen = selection()
+    chips(chosen)
+    shown.get(view or "overview", _overview)(dataset, chosen)
+
+
+def _overview(dataset: Dataset, chosen: Selection) -> None:
+    found = facets(dataset, chosen)
+    method = plain(dataset.method) or "none"
+    if chosen:
+        st.caption(f"{found.structures:,} structures of {found.formulas:,} formulas are shown. Energies: {method}.")
+    else:
+        st.caption(f"Energies: {method}.")
+    if not found.structures:
+        st.info("No structure has all of this: take a filter away.", icon=":material/filter_alt:")
+        return
+    version = f"{dataset.hash[:8]}-{hash(chosen)}"  # other filters make other charts: a used click is gone
+    left, right = st.columns([5, 4], gap="large")
     with left:
+        by_energy = st.toggle("Colour by mean formation energy", disabled=found.energy is None, key="by-energy")
+        table = periodic_table.heat_map(found.elements, by_energy)
+        event = st.altair_chart(table, on_select="rerun", key=f"elements-{version}-{by_energy}")
+        if hit := picked(event):
+            choose(element=hit["element"])
+    with right:
+        st.markdown("**Space groups** :small[click one to filter]")
+        event = st.altair_chart(charts.space_groups(found.groups), on_select="rerun", key=f"groups-{version}")
+        if hit := picked(event):
+            choose(group=hit["space group"])
+    left, middle, right = st.columns(3, gap="medium")
+    with left:
+        st.markdown("**Formation energy** :small[brush to filter]")
+        if found.energy is None:
+            st.caption("These structures have no energies.")
+        else:
+            event = st.altair_chart(charts.energies(*found.energy), on_select="rerun", key=f"energy-{version}")
+            if hit := picked(event):
+                choose(energy=tuple(hit["low"]))
+    with middle:
+        st.markdown("**Atoms per cell** :small[brush to filter]")
+        event = st.altair_chart(charts.cell_sizes(found.atoms), on_select="rerun", key=f"atoms-{version}")
+        if hit := picked(event):
+            choose(atoms=(float(np.ceil(hit["low"][0])), float(np.floor(hit["low"][1]))))
+    with right:
+        st.markdown("**Coordinates** :small[x, y, z of the sites]")
+        st.altair_chart(charts.coordinates(*found.coordinates))
+        if found.sampled < found.structures:
+            st.caption(f"Of {found.sampled:,} structures drawn at random.")
+    _structures(dataset, chosen)
+
+
+def _polymorphs(dataset: Dataset, chosen: Selection) -> None:
+    data = load_tensors(dataset)
+    left, middle, right = st.columns([2, 2, 3], vertical_alignment="bottom")
+    order = left.selectbox("Order", ["polymorphs", "energy span", "formula"], key="group-order")
+    text = middle.text_input("Formula contains", value=chosen.formula or "", placeholder="TaB", key="group-formula")
+    if text != (chosen.formula or ""):
+        if text:
+            choose(formula=text)
+        forget("formula")
+    found = polymorphs(dataset, chosen, order)
+    right.caption(f"{len(found.formula):,} formulas")
+    if not len(found.formula):
+        st.info("No formula fits: take a filter away.", icon=":material/filter_alt:")
+        return
+    table, chart = st.columns([3, 2], gap="large")
+    with chart:
+        st.markdown("**Polymorphs per formula**")
+        st.altair_chart(charts.group_sizes(found.count))
+    with table:
+        offset = pages(len(found.formula), PAGE, "rows")
+        part = slice(offset, offset + PAGE)
+        names = [data.formulas[i] for i in found.formula[part].tolist()]
+        frame = pd.DataFrame(
+            {
+                "formula": names,
+                "polymorphs": found.count[part],
+                "lowest (eV/atom)": found.lowest[part],
+                "span (eV/atom)": found.span[part],
+            }
+        )
         event = st.dataframe(
             frame,
             hide_index=True,
             on_select="rerun",
             selection_mode="single-row",
-            key=f"structures-{dataset.id}-{offset}",
+            key=f"formulas-{dataset.id}-{order}-{offset}-{hash(chosen)}",
+            column_config={c: st.column_config.NumberColumn(format="%.4f") for c in frame.columns[2:]},
+            height=330,
+            placeholder="",
+        )
+    at = event["selection"]["rows"]
+    wanted = names[at[0]] if at else selected("group_of") or names[0]
+    if at:
+        st.query_params["group_of"] = wanted
+    _side_by_side(dataset, wanted)
+
+
+def _side_by_side(dataset: Dataset, formula: str) -> None:
+    """The polymorphs of one formula by rising energy, in 3D."""
+    data = load_tensors(dataset)
+    if formula not in data.formulas:
+        return
+    members = torch.nonzero(data.formula == data.formulas.index(formula)).flatten()
+    values = data.crystals.energy[members]
+    members = members[values.argsort()]
+    st.markdown(f"**{formula}** :small[{len(members)} structures, lowest first]")
+    offset = pages(len(members), SIDE_BY_SIDE, "polymorph")
+    shown = members[offset : offset + SIDE_BY_SIDE]
+    lowest = float(data.crystals.energy[members[0]])
+    with store().session() as session:
+        known = {s.id: s for s in rows.get_structures(session, data.ids[shown].tolist())}
+    for column, row in zip(st.columns(SIDE_BY_SIDE), shown.tolist(), strict=False):
+        with column:
+            value = float(data.crystals.energy[row])
+            above = f", {value - lowest:.3f} above the lowest" if np.isfinite(value) and row != int(members[0]) else ""
+            st.markdown(
+                f"Space group **{int(data.crystals.group[row]) or '–'}**, {int(data.crystals.natoms[row])} atoms  \n"
+                f":small[{energy(value if np.isfinite(value) else None, 4)}{above}]"
+            )
+            show_crystal(data.crystals[[row]], height=280)
+            structure = known.get(int(data.ids[row]))
+            st.caption(plain(structure.label) if structure else "")
+
+
+def _structures(dataset: Dataset, chosen: Selection) -> None:
+    data = load_tensors(dataset)
+    order = st.selectbox("Order of the table", ORDERS, key="row-order", width=240)
+    found = rows_of(dataset, chosen, order)
+    if not len(found):
+        st.info("No structure has all of this: take a filter away.", icon=":material/filter_alt:")
+        return
+    left, right = st.columns([3, 2], gap="large")
+    with left:
+        offset = pages(len(found), PAGE, "rows")
+        part = found[offset : offset + PAGE]
+        with store().session() as session:
+            names = {s.id: s.label for s in rows.get_structures(session, data.ids[part].tolist())}
+        crystals = data.crystals
+        frame = pd.DataFrame(
+            {
+                "formula": [data.formulas[i] for i in data.formula[part].tolist()],
+                "atoms": crystals.natoms[part].numpy(),
+                "space group": [g or None for g in crystals.group[part].tolist()],
+                "formation energy (eV/atom)": crystals.energy[part].numpy().astype(float),
+                "part": ["validation" if s else "training" for s in data.split[part].tolist()],
+                "name": [names.get(int(i), "gone") for i in data.ids[part].tolist()],
+            }
+        )
+        event = st.dataframe(
+            frame,
+            hide_index=True,
+            on_select="rerun",
+            selection_mode="single-row",
+            key=f"structures-{dataset.id}-{order}-{offset}-{hash(chosen)}",
             column_config={"formation energy (eV/atom)": st.column_config.NumberColumn(format="%.4f")},
             height=420,
             placeholder="",
         )
-    chosen = (event["selection"]["rows"] or [0])[0]
-    if not found:
-        return
-    chosen = min(chosen, len(found) - 1)
+    at = min((event["selection"]["rows"] or [0])[0], len(part) - 1)
     with right:
-        structure = found[chosen]
-        group = f"space group {structure.space_group}" if structure.space_group else "space group unknown"
-        st.markdown(f"**{structure.formula}** :small[{structure.natoms} atoms, {group}]")
-        show_crystal(data.crystals[[offset + chosen]], height=350)
-
-
-def _skipped(dataset: Dataset) -> None:
-    with store().session() as session:
-        imports = dataset_rows.imports_of(session, dataset.id)
-        counts = rows.count_skipped(session, imports)
-        listed = rows.skipped_rows(session, imports, limit=200)
-    if not counts:
-        st.caption("Every row of its files was taken.")
-        return
-    st.write(", ".join(f"{n:,} {reason}" for reason, n in counts.items()))
-    frame = pd.DataFrame([(r.place, r.reason, r.detail) for r in listed], columns=["where", "reason", "what is wrong"])
-    st.dataframe(frame, hide_index=True)
-    if sum(counts.values()) > len(listed):
-        st.caption(f"The first {len(listed)} are shown.")
+        row = int(part[at])
+        group = f"space group {int(crystals.group[row])}" if int(crystals.group[row]) else "space group unknown"
+        formula = data.formulas[int(data.formula[row])]
+        st.markdown(f"**{formula}** :small[{int(crystals.natoms[row])} atoms, {group}]")
+        show_crystal(crystals[[row]], height=350)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 from uuid import uuid4
 
 import streamlit as st
@@ -41,6 +42,17 @@ def header(title: str, about: str) -> None:
     """A page's name and one line on what it is for."""
     st.title(title)
     st.caption(about)
+
+
+def go(*gone: str, **changes: object) -> NoReturn:
+    """Change the URL (`gone` are keys to take away, "*" all of them) and run the page again.
+
+    The pause lets the new address reach the browser: what still waits to be sent when a script is rerun is lost.
+    """
+    kept = {} if "*" in gone else {k: v for k, v in st.query_params.to_dict().items() if k not in gone}
+    st.query_params.from_dict({**kept, **{k: str(v) for k, v in changes.items()}})
+    time.sleep(0.05)
+    st.rerun()
 
 
 def selected(name: str) -> str | None:
@@ -170,15 +182,11 @@ def save_uploads(files: Sequence[UploadedFile]) -> tuple[tuple[str, ...], tuple[
     """(paths, names): uploads copied under var/uploads by names of our own; the user's names are for showing only."""
     paths = []
     for file in files:
-        suffixes = "".join(s for s in Path(file.name).suffixes[-2:] if s.lower() in _SUFFIXES)
-        path = folder("uploads") / f"{uuid4().hex}{suffixes}"
+        path = folder("uploads") / uuid4().hex
         with path.open("wb") as target:
             target.write(file.getbuffer())
         paths.append(str(path))
     return tuple(paths), tuple(Path(f.name).name[:200] for f in files)
-
-
-_SUFFIXES = {".jsonl", ".gz", ".csv", ".cif", ".zip", ".json"}
 
 
 def pages(total: int, size: int, key: str) -> int:
@@ -189,13 +197,11 @@ def pages(total: int, size: int, key: str) -> int:
     current = min(max(1, selected_int(key) or 1), count)
     left, middle, right = st.columns([1, 2, 1], vertical_alignment="center")
     if left.button("Previous", key=f"{key}-previous", disabled=current == 1, icon=":material/chevron_left:"):
-        st.query_params[key] = str(current - 1)
-        st.rerun()
+        go(**{key: current - 1})
     first = (current - 1) * size
     middle.caption(f"{first + 1:,} to {min(first + size, total):,} of {total:,}")
     if right.button("Next", key=f"{key}-next", disabled=current == count, icon=":material/chevron_right:"):
-        st.query_params[key] = str(current + 1)
-        st.rerun()
+        go(**{key: current + 1})
     return first
 
 

@@ -21,8 +21,9 @@ from core.workflows.imports import ImportParams, import_files
 
 @dataclass(frozen=True)
 class AflowParams:
-    """summons: what to ask AFLUX; name: of the import and its dataset; dft_type: entries of others are left out ("": none).
+    """summons: what to ask AFLUX; name: of the import and its dataset.
 
+    dft_type: entries of other types are left out ("": all are taken)
     page_size: entries per request; pause_s: between two requests
     """
 

@@ -84,7 +84,8 @@ def recipe_of(values: Recipe | dict[str, Any]) -> Recipe:
     """The recipe in build parameters or in what the store keeps; lists become tuples."""
     known = asdict(values) if isinstance(values, Recipe) else values
     names = {f.name for f in fields(Recipe)}
-    return Recipe(**{k: tuple(v) if isinstance(v, list) else v for k, v in known.items() if k in names})
+    plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in known.items() if k in names}
+    return Recipe(**plain)
 
 
 def with_method(recipe: Recipe, columns: Columns) -> Recipe:
@@ -303,6 +304,12 @@ def imports_of(dataset: Dataset) -> list[Import]:
     with store().session() as session:
         found = [rows.get_import(session, i) for i in sorted(dataset_rows.imports_of(session, dataset.id))]
     return [i for i in found if i is not None]
+
+
+def list_imports() -> list[Import]:
+    """Those that are complete, newest first."""
+    with store().session() as session:
+        return rows.list_imports(session)
 
 
 def list_datasets() -> list[Dataset]:

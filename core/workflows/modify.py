@@ -74,8 +74,8 @@ def read_start(path: Path) -> Record:
 
 def parse_start(cif: str, name: str) -> Record:
     """The structure of a CIF's text, its first where there are several. Raises UserError."""
-    records, problems = parse_chunk(([Raw("cif", name, cif, name.removesuffix(".cif"))], ""))
-    if problems:
+    records, problems = parse_chunk(([Raw("cif", name, cif, name.removesuffix(".cif"))], "", ()))
+    if not records:
         raise UserError(f"{name}: {problems[0].detail}.")
     if records[0].natoms > MAX_SITES:
         raise UserError(f"{name} has {records[0].natoms} atoms in its cell; {MAX_SITES} can be modified.")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from core.crystals import concatenate, from_structures
+from core.crystals import Crystals, concatenate, from_structures, to_structures
 from core.data.prototypes import build as build_decoration
 from core.data.prototypes import choose_formulas, decorate
 from core.data.rows import row_of
@@ -19,9 +20,12 @@ from core.data.symmetry import detect_groups
 from core.energy.formation import formation_energy, load_references
 from core.energy.load import default_choice, load_potential
 from core.energy.potential import Potential
-from core.energy.relaxation import relax_volume
+from core.energy.relaxation import CONVERGED, relax, relax_volume
+from core.evaluation.matching import first_match
 from core.settings import settings
 from core.workflows.context import Cancelled, Context, UserError
+
+RELAXING = ("volume", "full", "none")
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,9 @@ class PrototypeParams:
     """What to build.
 
     elements: symbols; atoms: smallest and largest cell; potential: "m3gnet", "chgnet" or "" for the default, which
-    relaxes the volumes and gives the dataset its energies; also: potentials that give energies at that geometry
+    relaxes the structures and gives the dataset its energies; also: potentials that give energies at that geometry
+    relax: "volume" (shape and sites stay the prototype's), "full" (cell and positions; those that end as the same
+    structure are kept once) or "none"
     max_formulas: draw so many formulas (None: all), always with those of the systems in `whole`
     """
 
@@ -38,6 +44,7 @@ class PrototypeParams:
     atoms: tuple[int, int] = (4, 20)
     potential: str = ""
     also: tuple[str, ...] = ()
+    relax: str = "volume"
     max_formulas: int | None = None
     whole: tuple[str, ...] = ()
     min_polymorphs: int = 7
@@ -56,7 +63,8 @@ def build(params: PrototypeParams, context: Context) -> dict[str, Any]:
     if not rows:
         raise UserError("No prototype gave a structure: choose more elements or larger cells.")
     main = load_potential(_key(params), settings().m3gnet).name
-    source = f"AFLOW prototypes decorated with {' '.join(params.elements)}, volumes relaxed by {main}"
+    how = {"volume": f"volumes relaxed by {main}", "full": f"relaxed by {main}", "none": f"energies by {main}"}
+    source = f"AFLOW prototypes decorated with {' '.join(params.elements)}, {how[params.relax]}"
     result = import_files(ImportParams((str(path),), params.name, main, source), context)
     path.unlink()
     return result
@@ -64,10 +72,9 @@ def build(params: PrototypeParams, context: Context) -> dict[str, Any]:
 
 def write_rows(params: PrototypeParams, path: Path, context: Context) -> int:
     """Append one line per structure to `path`, formula by formula; formulas already there are left. Returns rows."""
-    try:
-        formulas = decorate(params.elements, params.atoms, params.min_polymorphs)
-    except ValueError as error:
-        raise UserError(str(error)) from error
+    if params.relax not in RELAXING:
+        raise UserError(f"{params.relax!r} is none of {', '.join(RELAXING)}.")
+    formulas = _decorated(params.elements, params.atoms, params.min_polymorphs)
     chosen = choose_formulas(list(formulas), params.max_formulas, params.whole, params.seed)
     if not chosen:
         raise UserError(
@@ -82,7 +89,7 @@ def write_rows(params: PrototypeParams, path: Path, context: Context) -> int:
             continue
         if context.cancelled():
             raise Cancelled
-        lines = list(_polymorphs(formula, formulas[formula], potentials, params.max_formation))
+        lines = list(_polymorphs(formula, formulas[formula], potentials, params))
         with path.open("a") as file:
             file.writelines(json.dumps(line, separators=(",", ":")) + "\n" for line in lines)
             file.write(json.dumps({"finished": formula, "rows": len(lines)}) + "\n")
@@ -98,19 +105,19 @@ def _polymorphs(
     formula: str,
     decorations: Iterable[tuple[str, tuple[str, ...]]],
     potentials: list[Potential],
-    limit: float,
+    params: PrototypeParams,
 ) -> Iterable[dict[str, Any]]:
-    """The rows of one formula: volumes relaxed by the first potential, energies by all at that geometry."""
+    """The rows of one formula: relaxed by the first potential, energies by all at that geometry."""
     made = [build_decoration(label, names) for label, names in decorations]
-    crystals, found = relax_volume(concatenate([from_structures([d.structure]) for d in made]), potentials[0])
-    keep = [i for i, problem in enumerate(found.problem) if not problem]
+    crystals, energy, keep = _relaxed(
+        concatenate([from_structures([d.structure]) for d in made]), potentials[0], params
+    )
     if not keep:
         return
     crystals = crystals[keep]
-    crystals = type(crystals)(
-        crystals.frac, crystals.lattice, crystals.numbers, detect_groups(crystals), crystals.energy
-    )
-    evaluated = {potentials[0].name: found.energy[keep]}
+    symprec = 0.1 if params.relax == "full" else 0.01  # relaxed sites are only nearly where symmetry puts them
+    crystals = replace(crystals, group=detect_groups(crystals, symprec))
+    evaluated = {potentials[0].name: energy[keep]}
     evaluated |= {p.name: p.evaluate(crystals).energy for p in potentials[1:]}
     energies = {
         name: (energy / crystals.natoms, formation_energy(energy, crystals, load_references(name)))
@@ -118,7 +125,7 @@ def _polymorphs(
     }
     main = potentials[0].name
     for i, original in enumerate(keep):
-        if not abs(float(energies[main][1][i])) < limit:
+        if not abs(float(energies[main][1][i])) < params.max_formation:
             continue
         known = {
             name: {"total": float(total[i]), "formation": float(formation[i])}
@@ -127,6 +134,48 @@ def _polymorphs(
         }
         label = f"{made[original].prototype}:{'-'.join(list(decorations)[original][1])}"
         yield row_of(crystals, i, label, known, main, digits=6)
+
+
+def _relaxed(
+    crystals: Crystals, potential: Potential, params: PrototypeParams
+) -> tuple[Crystals, torch.Tensor, list[int]]:
+    """(crystals, (B,) eV per crystal, which are good and distinct)."""
+    if params.relax == "full":
+        settled, _ = relax_volume(crystals, potential)  # a good volume first: far fewer steps
+        done = relax(settled, potential)
+        good = [i for i, status in enumerate(done.status) if status == CONVERGED]
+        return done.crystals, done.energy_after, _distinct(done.crystals, done.energy_after, good)
+    if params.relax == "volume":
+        crystals, found = relax_volume(crystals, potential)
+    else:
+        found = potential.evaluate(crystals)
+    return crystals, found.energy, [i for i, problem in enumerate(found.problem) if not problem]
+
+
+def _distinct(crystals: Crystals, energy: torch.Tensor, good: list[int]) -> list[int]:
+    """Of the good ones those that are no structure lower in energy over again, in their order."""
+    structures = to_structures(crystals)
+    kept: list[int] = []
+    for i in sorted(good, key=lambda i: float(energy[i] / crystals.natoms[i])):
+        if first_match(structures[i], [structures[k] for k in kept]) is None:
+            kept.append(i)
+    return sorted(kept)
+
+
+def plan_prototypes(elements: tuple[str, ...], atoms: tuple[int, int], min_polymorphs: int) -> tuple[int, int]:
+    """(formulas, structures) that decorating would give, before relaxation. Raises UserError."""
+    formulas = _decorated(elements, atoms, min_polymorphs)
+    return len(formulas), sum(map(len, formulas.values()))
+
+
+@lru_cache(maxsize=64)
+def _decorated(
+    elements: tuple[str, ...], atoms: tuple[int, int], min_polymorphs: int
+) -> dict[str, list[tuple[str, tuple[str, ...]]]]:
+    try:
+        return decorate(elements, atoms, min_polymorphs)
+    except ValueError as error:
+        raise UserError(str(error)) from error
 
 
 def _key(params: PrototypeParams) -> str:

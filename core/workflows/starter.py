@@ -8,8 +8,8 @@ from pathlib import Path
 
 from core.settings import ASSETS
 from core.workflows.context import UserError
-from core.workflows.imports import ImportParams, import_files
 from core.workflows.hulls import install_starter_hulls
+from core.workflows.imports import ImportParams, import_files
 from core.workflows.models import register
 from core.workflows.store import folder, store
 from db import datasets as rows

@@ -12,7 +12,9 @@ from pymatgen.core import Structure
 from core.data.aflow.client import AfluxClient, AfluxError, Progress
 from core.data.aflow.entries import as_row, dft_type, parse_rest_text
 from core.data.aflow.query import Query, check_summons, summons
+from core.data.readers.parsing import parse_chunk
 from core.data.readers.records import from_row
+from core.data.readers.sources import Raw
 from tests.aflux_server import FAULTS, REFUSALS, AfluxServer
 from tests.data.test_readers import structure_of
 
@@ -115,6 +117,33 @@ def test_an_entry_in_two_catalogs_comes_once_and_costs_no_second_walk(replies: l
         assert len(server.requests) == 3
 
 
+def test_a_server_with_smaller_pages_than_asked_for_is_read_to_its_end(replies: list[dict[str, Any]]) -> None:
+    with AfluxServer(replies, largest=50) as server:
+        assert fetch(server) == [e["auid"] for e in replies]
+        assert len(server.requests) == 7
+
+
+@pytest.mark.parametrize("page", [2, 6])
+def test_an_empty_page_amid_entries_is_gone_back_to(replies: list[dict[str, Any]], page: int) -> None:
+    with AfluxServer(replies, faults={page: "empty"}) as server:
+        found = fetch(server)
+        assert len(found) == 350
+        assert set(found) == {e["auid"] for e in replies}
+
+
+def test_the_count_stays_known_where_a_later_reply_does_not_say_it(replies: list[dict[str, Any]]) -> None:
+    odd = {k: v for k, v in replies[0].items() if k != "auid"}  # never complete, so that a second pass follows
+    with AfluxServer([*replies[:100], odd], faults={3: "empty"}) as server:
+        assert {page.total for page, _ in client_of(server).walk("species(Zn)", set())} == {101}
+
+
+def test_a_refusal_amid_pages_is_a_stumble(replies: list[dict[str, Any]]) -> None:
+    """The server says so too when it is overloaded; the first page showed that the summons is good."""
+    with AfluxServer(replies, faults={3: "db fail"}) as server:
+        assert fetch(server) == [e["auid"] for e in replies]
+        assert len(server.requests) == 7
+
+
 def test_nothing_that_matches_is_no_fault(replies: list[dict[str, Any]]) -> None:
     with AfluxServer([]) as server:
         assert client_of(server).count("species(Zn)") == 0
@@ -170,6 +199,54 @@ def test_a_rest_page_is_the_structure_of_its_cif(shared: Path) -> None:
     assert parse_rest_text("hello\nworld=1") == {}
 
 
+BORIDE = {
+    "auid": "aflow:1", "species": "B,Ta_pv", "composition": "2,1", "geometry": "3.1,3.1,3.3,90,90,120",
+    "positions_fractional": "0.3333,0.6667,0.5;0.6667,0.3333,0.5;0,0,0", "enthalpy_formation_atom": "-0.6",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("group", ["inf", "nan", "1e400", "", "x", [191], -1, 0, 231])
+def test_a_group_that_is_none_is_found_anew_and_the_file_goes_on(group: Any) -> None:
+    rows = [Raw("json", str(i), json.dumps({**BORIDE, "spacegroup_relax": g})) for i, g in enumerate([group, 191])]
+    records, problems = parse_chunk((rows, "AFLOW", ()))
+    assert [r.space_group for r in records] == [191, 191]
+    assert problems == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "formula"),
+    [({"species": "B:Ta_pv"}, "TaB2"), ({"species": ["B_h", "Ta_pv"]}, "TaB2"),
+     ({"species": "Ta", "composition": 1, "positions_fractional": [0, 0, 0]}, "Ta"),
+     ({"species": ["Ta"], "composition": "1", "positions_fractional": "0,0,0"}, "Ta")],
+)  # fmt: skip
+def test_lists_come_in_many_forms(changes: dict[str, Any], formula: str) -> None:
+    assert from_row(as_row({**BORIDE, **changes}), "x", "").formula == formula
+
+
+@pytest.mark.parametrize(
+    ("entry", "kind"),
+    [({"dft_type": ["PAW_PBE", "PAW_PBE"]}, "PAW_PBE"), ({"dft_type": "PAW_PBE,HSE06"}, "PAW_PBE+HSE06"),
+     ({"dft_type": ["PAW_PBE", "PAW_LDA"]}, "PAW_PBE+PAW_LDA"), ({"dft_type": [None]}, "PAW_PBE"), ({}, "PAW_PBE"),
+     ({"aurl": "x:AFLOWDATA/LIB1_WEB/H_h:PAW_LDA:04May1998/A2"}, "PAW_LDA"),
+     ({"aurl": "x:AFLOWDATA/LIB1_WEB/Ag:PAW_PBE_KIN:SCAN:02Apr2005/A1"}, "PAW_PBE_KIN:SCAN"),
+     ({"aurl": "x:AFLOWDATA/LIB3_RAW/Bi_dRh_pvTi_sv/T0003.ABC"}, "PAW_PBE")],
+)  # fmt: skip
+def test_only_one_level_of_theory_is_called_aflow(entry: dict[str, Any], kind: str) -> None:
+    assert dft_type(entry) == kind
+    assert as_row(entry)["energy_source"] == ("AFLOW" if kind == "PAW_PBE" else f"AFLOW-{kind}")
+
+
+@pytest.mark.parametrize(
+    ("entry", "source"),
+    [({"aurl": "x:AFLOWDATA/LIB3_RAW/Bi_dRh_pvTi_sv/T0003.ABC:LDAU2"}, "AFLOW+U"), ({"ldau_type": 2}, "AFLOW+U"),
+     ({"ldau_type": "2", "dft_type": ["PAW_LDA"]}, "AFLOW-PAW_LDA+U"), ({"ldau_type": 0}, "AFLOW"),
+     ({"ldau_type": "0", "ldau_TLUJ": "0"}, "AFLOW"), ({"ldau_type": None}, "AFLOW"), ({"ldau_type": ""}, "AFLOW"),
+     ({"ldau_TLUJ": "2;2,0,0;5,0,0;0,0,0"}, "AFLOW+U")],
+)  # fmt: skip
+def test_energies_with_a_hubbard_u_are_a_method_of_their_own(entry: dict[str, Any], source: str) -> None:
+    assert as_row(entry)["energy_source"] == source
+
+
 def test_a_summons_asks_for_what_was_picked() -> None:
     text = summons(Query(("B", "Ta", "W"), "all", (3, 3), (4, 60), (12, 225), (-5.0, 0.5), ("ICSD", "LIB3")))
     assert text.startswith(
@@ -182,12 +259,17 @@ def test_a_summons_asks_for_what_was_picked() -> None:
     assert only.startswith("species((B:W),!H,")
     assert "!B," not in only
     assert summons(Query(("B", "W"), "any")).startswith("species(B:W),")
+    exact = summons(Query(("B", "W"), nspecies=(2, 2)))
+    assert exact.startswith("species(B,W),nspecies(2),"), "two of two elements: nothing needs to be ruled out"
+    small = summons(Query(("B",), "any", natoms=(1, 2_000_000), energy=(-5e-5, 0.1234567)))
+    assert "natoms(1*,*2000000),enthalpy_formation_atom(-0.00005*,*0.1234567)," in small
 
 
 @pytest.mark.parametrize(
     ("query", "words"),
     [(Query(), "at least"), (Query(("Qq",)), "no element"), (Query(("B",), nspecies=(3, 2)), "is above"),
-     (Query(("B",), "some"), "none of"), (Query(groups=(231,)), "1 to 230")],
+     (Query(("B",), "some"), "none of"), (Query(groups=(231,)), "1 to 230"),
+     (Query(("B",), energy=(float("nan"), 0)), "no number")],
 )  # fmt: skip
 def test_a_query_that_cannot_be_asked_is_refused(query: Query, words: str) -> None:
     with pytest.raises(ValueError, match=words):
@@ -202,6 +284,16 @@ def test_a_summons_by_hand_is_made_ready_or_refused() -> None:
     assert "format(" not in text
     assert "positions_fractional" in text
     assert check_summons(text) == text
+    assert check_summons("species(Cr),$auid,$geometry,$catalog(ICSD)").startswith(
+        "species(Cr),auid,geometry,catalog(ICSD)"
+    )
+    assert check_summons("$format(json),species(Cr),,$paging(1,5),$Egap").startswith("species(Cr),$Egap,")
+    encoded = "aflow.org/API/aflux/?Pearson_symbol_relax(*%27F%27*),species(Cr%2CO)&"
+    assert check_summons(encoded.rstrip("&")).startswith("Pearson_symbol_relax(*'F'*),species(Cr,O),")
+    assert check_summons("http://aflow.org/API/aflux?species(Cr)") == check_summons("?species(Cr)")
+    for bad in ("species)Cr(", "species(Cr)\nnspecies(2)", "species(Cr) nspecies(2)", "species(Cr)%23x", "$", "!"):
+        with pytest.raises(ValueError, match=r"summons"):
+            check_summons(bad)
     for bad in ("", "  ", "paging(1)", "species(Cr", "species(Cr)#x", "species(Cr)&x=1", "a" * 5000, "species(Cr)\x00"):
         with pytest.raises(ValueError, match=r"summons"):
             check_summons(bad)

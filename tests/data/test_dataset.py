@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
 from dataclasses import replace
@@ -24,7 +25,7 @@ ELEMENTS = {5: "B", 6: "C", 22: "Ti", 73: "Ta", 74: "W"}
 
 
 def random_records(count: int, seed: int = 0, formulas: int = 12) -> list[Record]:
-    """Crystals of a few formulas with random cells, groups and energies; some energies unknown, some by another method."""
+    """Crystals of a few formulas with random cells, groups and energies; some energies unknown or by another method."""
     rng = np.random.default_rng(seed)
     contents = [
         {
@@ -51,7 +52,8 @@ def random_records(count: int, seed: int = 0, formulas: int = 12) -> list[Record
         made.append(
             Record(
                 f"line {i}", f"s{i}", name, "-".join(sorted(ELEMENTS[z] for z in content)), len(numbers),
-                int(rng.choice([1, 12, 62, 225], p=[0.05, 0.35, 0.3, 0.3])), pack_cells(crystals)[0], energies, volume, 1.0,
+                int(rng.choice([1, 12, 62, 225], p=[0.05, 0.35, 0.3, 0.3])), pack_cells(crystals)[0], energies, volume,
+                1.0,
             )
         )  # fmt: skip
     return made
@@ -61,7 +63,7 @@ def arrays_of(folder: Path, records: list[Record]) -> StructureArrays:
     write_arrays(
         folder,
         [(records[i : i + 50], range(i + 1, i + 1 + len(records[i : i + 50]))) for i in range(0, len(records), 50)],
-    )  # noqa: E501
+    )
     return open_arrays(folder)
 
 
@@ -187,7 +189,7 @@ def test_filters_keep_what_a_plain_loop_keeps(columns: Columns, name: str) -> No
     assert stages[0].name == "all"
     assert stages[-1].structures == len(left)
     assert stages[-1].formulas == len({int(columns.formula[i]) for i in left})
-    assert all(a.structures >= b.structures for a, b in zip(stages, stages[1:], strict=False))
+    assert all(a.structures >= b.structures for a, b in itertools.pairwise(stages))
 
 
 def test_a_recipe_with_an_unknown_element_is_refused(columns: Columns) -> None:

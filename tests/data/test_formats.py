@@ -1,10 +1,9 @@
-"""Every kind of file that people have structures in, against pymatgen and ase; and real CIFs, good and broken."""
+"""Every kind of file that people have structures in, against pymatgen and ase."""
 
 from __future__ import annotations
 
 import gzip
 import json
-import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -14,14 +13,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from ase.io import write as write_ase
-from pymatgen.core import Lattice, Structure
+from pymatgen.core import Lattice, Molecule, Structure
 from pymatgen.entries.computed_entries import ComputedStructureEntry
 from pymatgen.io.ase import AseAtomsAdaptor
-from pymatgen.io.cif import CifParser
 from pymatgen.io.vasp import Poscar
 
+from core.data.readers import sources
 from core.data.readers.export import write_parquet
+from core.data.readers.records import Problem
 from core.data.readers.sources import SourceError, kind_of
+from core.data.readers.structures import parse_text
+from core.data.readers.tables import parquet_rows
 from tests.data.test_readers import GOOD, TIB2, cif_of, read, structure_of
 
 SHEARED = Structure(Lattice.from_parameters(3.1, 4.2, 5.3, 70, 80, 100), ["Ti", "O", "O"], np.eye(3) * 0.31 + 0.07)
@@ -98,14 +100,118 @@ def test_nothing_that_a_json_names_is_imported(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text(json.dumps(value))
     (record,), _ = read(tmp_path / "x.json")
     assert record.formula == "TiB2"
-    for text in ("{", "[1, 2]", '"x"', "{}", json.dumps({"lattice": 1, "sites": 2})):
-        (tmp_path / "bad.json").write_text(text)
-        try:
-            records, problems = read(tmp_path / "bad.json")
-            assert not records
-            assert all(len(p.detail) > 8 for p in problems)
-        except SourceError as error:
-            assert "bad.json" in str(error)
+    (tmp_path / "bad.json").write_text(json.dumps({"lattice": 1, "sites": 2}))
+    records, problems = read(tmp_path / "bad.json")
+    assert not records
+    assert [p.detail for p in problems] == ["it is no crystal: it has sites, but no lattice"]
+
+
+@pytest.mark.parametrize("text", ["{", "[1, 2]", '"x"', "{}", "[]", "[[]]", '{"name": {"a": 1}}', "[" * 10_000])
+def test_json_without_structures_is_refused_as_a_whole(tmp_path: Path, text: str) -> None:
+    (tmp_path / "bad.json").write_text(text)
+    with pytest.raises(SourceError, match=r"bad\.json (is no JSON|holds neither)"):
+        read(tmp_path / "bad.json")
+
+
+def changed(**site: Any) -> dict[str, Any]:
+    value: dict[str, Any] = json.loads(json.dumps(TIB2.as_dict()))
+    value["sites"][0] |= site
+    return value
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ({"@class": "ComputedEntry", "composition": {"Ti": 1}, "energy": -1}, "an energy without a structure"),
+        (Molecule(["O"], [[0, 0, 0]]).as_dict(), "it has sites, but no lattice"),
+        (changed(species=[{"element": "Vac", "occu": 1}]), "Vac is no element"),
+        (changed(species=[{"element": "D", "occu": 1}]), "is deuterium"),
+        (changed(species=[{"element": "Ti", "occu": 2}]), "occupied 2 times"),
+        (changed(species=[]), "occupied 0 times"),
+        (changed(species=[{"element": "Ti", "occu": 0.5}]), "only 0.5 occupied by Ti"),
+        (changed(abc=[0, 0, "x"]), "no pymatgen structure"),
+        (changed(abc=[0, 0, float("nan")]), "not a finite number"),
+        ({"lattice": {"matrix": [[0, 0, 0]] * 3}, "sites": TIB2.as_dict()["sites"]}, "its cell holds 0 Å³"),
+        ({"lattice": {}, "sites": [{}] * 2000}, "it has 2000 atoms"),
+    ],
+)
+def test_pymatgen_json_that_is_no_ordered_crystal_is_refused_in_words(value: Any, words: str) -> None:
+    with pytest.raises(Problem) as said:
+        parse_text("pymatgen", json.dumps(value), "", "", "M")
+    assert words in said.value.detail
+
+
+def test_of_a_list_what_is_good_is_taken(tmp_path: Path) -> None:
+    value = {"version": 1, "entries": [TIB2.as_dict(), None, changed(species=[])]}
+    (tmp_path / "x.json").write_bytes(b"\xef\xbb\xbf" + json.dumps(value).encode())
+    records, problems = read(tmp_path / "x.json")
+    assert [r.formula for r in records] == ["TiB2"]
+    assert [p.place for p in problems] == ["entry 2", "entry 3"]
+    records, problems = parse_text("pymatgen", json.dumps(value["entries"]), "", "x", "M")
+    assert [r.label for r in records] == ["x-1"]
+    assert len(problems) == 2
+
+
+POSCAR = Poscar(TIB2).get_str()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (POSCAR.replace("\n1 2\n", "\n1 1000000000\n"), "more than 1000"),
+        (POSCAR.replace("Ti", "Xx"), "Xx, which is no element"),
+        (POSCAR.replace("Ti", "D"), "deuterium"),
+        (POSCAR.replace("\n1.0\n", "\n0\n"), "its cell holds 0 Å³"),
+        (POSCAR[:-60], "it is no POSCAR"),
+        ("\n\n", "it is no POSCAR"),
+    ],
+)
+def test_a_poscar_that_cannot_be_used_is_refused_in_words(text: str, words: str) -> None:
+    with pytest.raises(Problem) as said:
+        parse_text("poscar", text, "", "", "M")
+    assert words in said.value.detail
+
+
+FRAME = '2\nLattice="4 0 0 0 4 0 0 0 4" Properties=species:S:1:pos:R:3 energy=-8.0\nMg 0 0 0\nO 2 2 2\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (FRAME.replace("energy", 'pbc="T T F" energy'), "no cell that repeats"),
+        (FRAME.replace("Mg", "X"), "X, which is no element"),
+        (FRAME.replace("Mg", "Qq"), "Qq is no element"),
+        (FRAME.replace("2 2 2", "nan 2 2"), "not a finite number"),
+        (FRAME[:-8], "cut off: it has 1 of 2 atoms"),
+        (FRAME.replace("0 4 0 0 0 4", "0 4"), "its Lattice is not nine numbers"),
+        ("0\n\n", "no atoms"),
+        ("99999999999999999999\n", "more than 1000"),
+    ],
+)
+def test_a_frame_that_cannot_be_used_is_refused_in_words(text: str, words: str) -> None:
+    with pytest.raises(Problem) as said:
+        parse_text("extxyz", text, "", "", "M")
+    assert words in said.value.detail
+
+
+@pytest.mark.parametrize("energy", ["nan", "abc", '"1 2 3"', "T"])
+def test_an_energy_that_is_no_number_is_none(energy: str) -> None:
+    (record,), _ = parse_text("extxyz", FRAME.replace("-8.0", energy), "", "", "M")
+    assert record.energies == {}
+
+
+def test_bad_frames_leave_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "MAX_LINE", 2_000)
+    huge = "3000\nmany\n" + "H 0 0 0\n" * 3000
+    endless = "1\n" + "x" * 9_000 + "\nH 0 0 0\n"
+    (tmp_path / "x.xyz").write_text(FRAME + huge + endless + "\n" + FRAME + "what?\n" + FRAME)
+    records, problems = read(tmp_path / "x.xyz")
+    assert [r.place for r in records] == ["frame 1", "frame 4"]
+    assert [(p.place, p.reason) for p in problems] == [
+        ("frame 2", "too large"),
+        ("frame 3", "too large"),
+        ("frame 5", "unreadable"),
+    ]
 
 
 def test_parquet_with_cifs_and_with_columns(tmp_path: Path) -> None:
@@ -125,11 +231,17 @@ def test_parquet_with_cifs_and_with_columns(tmp_path: Path) -> None:
 
 def test_what_is_written_as_parquet_is_read_back(tmp_path: Path) -> None:
     rows = [
-        {**GOOD, "auid": f"r{i}", "split": "val" if i % 3 else "train", "energies": {"M": {"total": -7.0, "formation": -0.5 - i}}}
+        {
+            **GOOD,
+            "auid": f"r{i}",
+            "split": "val" if i % 3 else "train",
+            "energies": {"M": {"total": -7.0, "formation": -0.5 - i}},
+        }
         for i in range(40)
-    ]  # fmt: skip
+    ]
     assert write_parquet(tmp_path / "x.parquet", iter(rows)) == 40
     (tmp_path / "x.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert [row for _, row in parquet_rows(tmp_path / "x.parquet", "x.parquet")] == rows
     back, problems = read(tmp_path / "x.parquet")
     straight, _ = read(tmp_path / "x.jsonl")
     assert not problems
@@ -178,6 +290,65 @@ def test_a_zip_may_hold_any_of_them(tmp_path: Path) -> None:
         read(tmp_path / "y.zip")
 
 
+def test_a_zip_with_a_poscar_in_every_folder_and_with_aflows_text(tmp_path: Path, shared: Path) -> None:
+    page = (shared / "data" / "aflow" / "rest_entry_AlCu2Mn.html").read_bytes()
+    with zipfile.ZipFile(tmp_path / "x.zip", "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("run/a/POSCAR", POSCAR)
+        archive.writestr("run/b/POSCAR", Poscar(SHEARED).get_str())
+        archive.writestr("aflowlib.out", ENTRY)
+        archive.writestr("entry.html", page)
+        archive.writestr("notes.txt", "no structure, and no problem")
+        archive.writestr("frames.extxyz", FRAME + FRAME)
+    records, problems = read(tmp_path / "x.zip")
+    assert not problems
+    assert [r.place for r in records] == [
+        "run/a/POSCAR",
+        "run/b/POSCAR",
+        "aflowlib.out",
+        "entry.html",
+        "frames.extxyz, frame 1",
+        "frames.extxyz, frame 2",
+    ]
+    assert records[0].label == "run/a/POSCAR"
+
+
+def test_damaged_members_of_a_zip_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "x.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.cif", cif_of(TIB2))
+        archive.writestr("b.cif", cif_of(TIB2))
+    data = bytearray(path.read_bytes())
+    data[60:70] = b"x" * 10  # in what a.cif is packed to
+    for start in (data.find(b"PK\x03\x04", 10) + 6, data.rfind(b"PK\x01\x02") + 8):
+        data[start] |= 1  # b.cif says that it is encrypted
+    path.write_bytes(data)
+    records, problems = read(path)
+    assert not records
+    assert [p.detail.split(":")[0] for p in problems] == ["it is damaged in the zip", "it is encrypted"]
+
+
+ENTRY = (
+    "aurl=aflowlib.duke.edu:AFLOWDATA/LIB2_RAW/BTi:PAW_PBE | auid=aflow:0123456789abcdef | compound=B2Ti1 | "
+    "species=B,Ti | composition=2,1 | geometry=3.03,3.03,3.23,90,90,120 | spacegroup_relax=191 | "
+    "positions_fractional=0.333333,0.666667,0.5;0.666667,0.333333,0.5;0,0,0 | enthalpy_formation_atom=-1.0"
+)
+
+
+@pytest.mark.parametrize("name", ["aflowlib.out", "entry.txt", "aflowlib.json", "page.json"])
+def test_aflows_entries_as_text_and_json(tmp_path: Path, name: str) -> None:
+    entry = dict(field.strip().split("=", 1) for field in ENTRY.split(" | "))
+    text = {"aflowlib.json": json.dumps(entry), "page.json": json.dumps({"1 of 1": entry})}.get(name, ENTRY)
+    (tmp_path / name).write_text(text)
+    (record,), problems = read(tmp_path / name)
+    assert not problems
+    assert record.label == "aflow:0123456789abcdef"
+    assert record.energies == {"AFLOW": (None, -1.0)}
+    assert structure_of(record).matches(TIB2)
+    (tmp_path / "other.txt").write_text("dear diary")
+    _, (problem,) = read(tmp_path / "other.txt")
+    assert "no AFLOW entry" in problem.detail
+
+
 def test_names_say_what_a_file_is() -> None:
     expected = {
         "a.JSONL.GZ": "json lines",
@@ -186,50 +357,10 @@ def test_names_say_what_a_file_is() -> None:
         "a.mcif": "cif",
         "x.exe": "",
         "CONTCAR": "poscar",
+        "POSCAR_a.txt": "poscar",
+        "a/POSCAR.relax1": "poscar",
     }
     assert {name: kind_of(name) for name in expected} == expected
-
-
-def test_a_good_block_is_kept_and_a_bad_one_named(tmp_path: Path) -> None:
-    (tmp_path / "x.cif").write_text(cif_of(TIB2) + "\ndata_bad\n_cell_length_a 3\nloop_\n_atom_site_label\nTi1\n")
-    (record,), (problem,) = read(tmp_path / "x.cif")
-    assert structure_of(record).matches(TIB2)
-    assert problem.detail.startswith("block 2: ")
-
-
-INTERNALS = ("'_", "Error", "Traceback", "reshape", "section", "{", "None", "object")
-
-
-@pytest.mark.slow
-def test_real_cifs_are_read_as_pymatgen_reads_them_or_refused_in_a_chemists_words(shared: Path) -> None:
-    folder = shared / "data" / "cif"
-    index = {entry["name"]: entry for entry in json.loads((folder / "INDEX.json").read_text())}
-    refused = {}
-    for name, known in index.items():
-        records, problems = read(folder / name)
-        assert records or problems, name
-        for problem in problems:
-            assert 8 < len(problem.detail) < 200, name
-            assert not any(word in problem.detail for word in INTERNALS), (name, problem.detail)
-        if problems:
-            refused[name] = problems[0].detail
-        if not known["ok"] or known["ordered"] is False:
-            assert problems, f"{name} is {known['err'] or 'disordered'}"
-        if not records:
-            continue
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            expected = CifParser(folder / name).parse_structures(primitive=False, on_error="ignore")
-        ordered = [s for s in expected if s.is_ordered]
-        assert len(records) == len(ordered), name
-        for record, structure in zip(records, ordered, strict=True):
-            found = structure_of(record)
-            assert found.composition.reduced_formula == structure.composition.reduced_formula
-            np.testing.assert_allclose(found.lattice.parameters, structure.lattice.parameters, rtol=1e-6)
-            delta = found.frac_coords - structure.frac_coords
-            assert np.abs(delta - np.rint(delta)).max() < 1e-6, name
-    disordered = {n for n, k in index.items() if k["ordered"] is False}
-    assert all("disordered structures cannot be used here" in refused[n] for n in disordered)
 
 
 def test_packed_json_lines_hold_what_plain_ones_do(tmp_path: Path) -> None:

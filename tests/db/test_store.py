@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import func, select
 from psycopg.errors import UniqueViolation
+from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 
 from db import candidates, datasets, jobs, structures

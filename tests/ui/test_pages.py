@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import time
 from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from core.jobs import queue
 from core.workflows.generate import GenerateParams, candidates_of, generate
 from core.workflows.hulls import get_hull
 from core.workflows.models import list_models
 from core.workflows.store import store
 from db import candidates as rows
+from tests.aflux_server import AfluxServer
 from tests.conftest import ROOT
 from tests.data.test_readers import TIB2, cif_of
 from tests.workflows.test_workflows import run_of
@@ -70,13 +74,100 @@ def test_a_dataset_is_described_with_its_method(starter: Path) -> None:
     metrics = {m.label: m.value for m in app.metric}
     assert metrics["formulas"] == "180"
     assert metrics["atoms per cell"] == "4–20"
-    assert "M3GNet-MP-2021.2.8" in said(app)
+    assert "M3GNet-MP-2021.2.8" in said(app).replace("\\", "")
 
 
 def test_importing_without_a_file_or_with_a_bad_name_is_answered(starter: Path) -> None:
     app = open_page("datasets")
     app.button[0].click().run()
     assert "Choose one file or more." in said(app)
+
+
+@pytest.mark.parametrize("show", ["overview", "polymorphs", "structures", "quality", "recipe", "nonsense"])
+def test_every_view_of_a_dataset_opens_by_its_url(starter: Path, show: str) -> None:
+    app = open_page("datasets", dataset="starter", show=show, element="Ta", group="191")
+    assert not app.error
+    assert {b.label for b in app.button} >= {"with Ta", "space group 191"}
+    words = {
+        "quality": "A second look",
+        "recipe": "Where its structures come from",
+        "polymorphs": "structures, lowest first",
+    }
+    assert words.get(show, "space group 191") in said(app) + " ".join(b.label for b in app.button)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [{"element": "Qq"}, {"group": "<script>"}, {"energy": "a:b"}, {"atoms": "9"}, {"rows": "9" * 30},
+     {"formula": "((("}, {"reason": "none"}, {"show": "structures", "energy": "5:-5"}, {"new": "aflow"}, {"new": "recipe", "like": "none"}],
+)  # fmt: skip
+def test_nonsense_in_the_url_is_met_quietly(starter: Path, query: dict[str, str]) -> None:
+    app = open_page("datasets", dataset="starter", **query)
+    if query.get("like"):
+        assert "There is no dataset 'none'." in app.error[0].value
+    else:
+        assert not app.error
+
+
+def test_filters_are_taken_away_by_their_buttons(starter: Path) -> None:
+    app = open_page("datasets", dataset="starter", element="Ta", group="191", show="structures")
+    before = len(app.dataframe[0].value)
+    assert set(app.dataframe[0].value["space group"]) == {191}
+    next(b for b in app.button if b.label == "space group 191").click().run()
+    assert "group" not in app.query_params
+    assert len(set(app.dataframe[0].value["space group"])) > 1
+    assert len(app.dataframe[0].value) >= before
+
+
+def test_a_recipe_shows_what_remains_and_is_built_as_a_job(starter: Path, no_workers_left: None) -> None:
+    app = open_page("datasets", new="recipe", like="starter")
+    assert any(b.label == "Build the dataset of 3,085 structures" for b in app.button)
+    app.toggle[0].set_value(True).run()
+    stages = app.dataframe[0].value
+    assert stages["after"].tolist()[0] == "everything"
+    assert stages["structures"].is_monotonic_decreasing
+    left = stages["structures"].tolist()[-1]
+    assert 0 < left < 3085
+    build = next(b for b in app.button if b.label == f"Build the dataset of {left:,} structures")
+    build.click().run()
+    assert "A name has 1 to 60" in app.error[0].value
+    next(t for t in app.text_input if t.label == "Name of the dataset").set_value("filtered").run()
+    next(b for b in app.button if b.label.startswith("Build the dataset")).click().run()
+    job_id = int(app.query_params["job"][0])
+    deadline = time.monotonic() + 60
+    while queue.get(job_id).status in ("queued", "running") and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert queue.get(job_id).result["structures"] == left
+    app = open_page("datasets", job=str(job_id), new="recipe", dataset="starter")
+    assert f"{left:,} structures are the dataset filtered." in said(app)
+    app = open_page("datasets", dataset="filtered", show="recipe")
+    assert any("7 or more" in str(v) for v in app.dataframe[0].value["value"])
+
+
+def test_aflow_is_asked_with_the_summons_that_is_shown(
+    starter: Path, shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entries = json.loads((shared / "data" / "aflow" / "aflux_geometry_page.json").read_text())
+    with AfluxServer(entries) as server:
+        monkeypatch.setenv("SUBHULL_AFLUX_URL", server.url)
+        app = open_page("datasets", new="aflow")
+        assert "Comp. Mat. Sci. 58, 227" in said(app)
+        summons = app.text_area[0].value
+        assert summons.startswith("species((B:Ta:W),!H,")
+        next(b for b in app.button if b.label == "Count the entries").click().run()
+        assert "5 entries match." in app.info[0].value
+        assert server.requests[0].split("?")[1].startswith(summons[:200])
+        app.text_area[0].set_value("species(").run()
+        next(b for b in app.button if b.label == "Count the entries").click().run()
+        assert "brackets" in app.error[0].value
+    next(b for b in app.button if b.label == "Count the entries").click().run()
+    assert app.error
+
+
+def test_prototypes_are_counted_before_they_are_made(starter: Path) -> None:
+    app = open_page("datasets", new="prototypes")
+    assert "structures of" in said(app)
+    assert "spglib" in said(app)
 
 
 def test_a_training_without_a_name_is_refused(starter: Path) -> None:

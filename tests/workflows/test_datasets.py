@@ -160,7 +160,7 @@ def test_a_given_split_is_honoured_and_survives_export(tmp_path: Path, context: 
     named = [
         json.dumps({**json.loads(line), "split": "val" if i % 4 else "train"})
         for i, line in enumerate(lines(20).splitlines())
-    ]  # noqa: E501
+    ]
     (tmp_path / "s.jsonl").write_text("\n".join(named))
     import_files(ImportParams((str(tmp_path / "s.jsonl"),), "s", "M"), context)
     assert load_tensors(get_dataset("s")).split.tolist() == [int(i % 4 > 0) for i in range(20)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -66,27 +67,30 @@ class AfluxClient:
     def walk(self, summons: str, seen: set[str], start: Progress = Progress()) -> Iterator[tuple[Page, Progress]]:
         """Every page with its entries that are new, and where to go on after it; adds to `seen` what came.
 
-        Ends where a page brings nothing new and the server's count is reached or a whole pass was in vain: a server that
-        repeats its last page for ever, or changes its order between pages, loses and doubles nothing. Entries without
-        an auid are handed on each time: whoever keeps them says so.
+        Ends where the server's count is reached or a whole pass was in vain: a server that repeats its last page for
+        ever, changes its order between pages, gives smaller pages than asked for, or an empty one amid the others,
+        loses and doubles nothing. Entries without an auid are handed on in the first pass.
         """
         now, rows = start, set[int]()
+        walked, total = (start.page - 1) * self.page_size, None  # rows of this pass; the last count that was said
         while True:
             page = self.page(summons, now.page)
+            total, walked = page.total or total, walked + len(page.entries)
             unique, anonymous, again = _sort(page.entries, seen, rows)
             seen |= set(unique)
             twice = now.twice + again
-            short = len(page.entries) < self.page_size
-            complete = page.total is not None and len(seen) + twice >= page.total
-            pages = -(-page.total // self.page_size) if page.total else None
-            at_end = short or not page.entries or (pages is not None and now.page >= pages)
-            at_end = at_end or (page.total is None and not unique)
+            complete = total is not None and len(seen) + twice >= total
+            if total is None:  # nothing but the page itself tells
+                at_end = len(page.entries) < self.page_size or not unique
+            else:
+                at_end = not page.entries or walked >= total
             fresh = now.fresh + len(unique)
             after = Progress(now.page + 1, now.turn, fresh, twice)
             if at_end:
-                after = Progress(1, now.turn + 1, 0, twice)
-            yield Page(page.number, page.total, [*unique.values(), *(anonymous if now.turn == 1 else [])]), after
-            if complete or (at_end and (page.total is None or not fresh or after.turn > _PASSES)):
+                after, walked = Progress(1, now.turn + 1, 0, twice), 0
+            known = page.total if total is None else total
+            yield Page(page.number, known, [*unique.values(), *(anonymous if now.turn == 1 else [])]), after
+            if complete or (at_end and (total is None or not fresh or after.turn > _PASSES)):
                 return
             now = after
             self._sleep(self.pause_s)
@@ -104,7 +108,8 @@ class AfluxClient:
                 last = str(stumble)
                 wait = stumble.wait if stumble.wait is not None else min(_LONGEST_WAIT, 2.0**attempt)
         raise AfluxError(
-            f"AFLOW {last}, and did so {self.retries + 1} times (page {number}). Try again later; what has come is kept."
+            f"AFLOW {last}, and did so {self.retries + 1} times (page {number}). "
+            "Try again later; what has come is kept."
         )
 
     def _ask(self, address: str, number: int) -> Page:
@@ -116,7 +121,7 @@ class AfluxClient:
             raise _Stumble("did not answer in time") from error
         except requests.ConnectionError as error:
             raise _Stumble("cannot be reached or cut the connection") from error
-        except requests.exceptions.ChunkedEncodingError as error:
+        except (requests.exceptions.ChunkedEncodingError, requests.exceptions.ContentDecodingError) as error:
             raise _Stumble("cut the connection") from error
         except requests.RequestException as error:
             raise AfluxError(f"AFLOW cannot be asked: {type(error).__name__}. Check SUBHULL_AFLUX_URL.") from error
@@ -157,7 +162,7 @@ def _check_status(reply: requests.Response) -> None:
     code = reply.status_code
     if code == 429 or code >= 500:
         after = reply.headers.get("Retry-After", "")
-        wait = min(float(after), _LONGEST_WAIT) if after.replace(".", "", 1).isdigit() else None
+        wait = min(float(after), _LONGEST_WAIT) if re.fullmatch(r"[0-9]{1,9}(\.[0-9]*)?", after) else None
         raise _Stumble("is busy (too many requests)" if code == 429 else f"has a fault of its own ({code})", wait)
     if code in (301, 302, 303, 307, 308):
         raise AfluxError("The server sends us elsewhere: check SUBHULL_AFLUX_URL.")
@@ -176,7 +181,7 @@ def _read(reply: requests.Response) -> bytes:
 
 
 def _parse(body: bytes, number: int) -> Page:
-    text = body.decode("utf-8", "replace").strip()
+    text = body.decode("utf-8-sig", "replace").strip()
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -184,8 +189,12 @@ def _parse(body: bytes, number: int) -> Page:
             raise _Stumble("sent a reply that is cut off") from error
         if text[:1] == "<":
             raise _Stumble("answered with a web page instead of data") from error
-        shown = " ".join(text.split())[:80] or "nothing"
-        raise AfluxError(f"AFLOW refused the summons with {shown!r}: check its properties and brackets.") from error
+        shown = " ".join(text.split())[:80]
+        if number > 1:  # the summons was good for the first page: the server is overloaded, and says the same then
+            raise _Stumble(f"answered with {shown!r}") from error
+        raise AfluxError(
+            f"AFLOW refused the summons with {shown!r}: check its properties and brackets, or ask for less at once."
+        ) from error
     if value is None or value == [] or value == {}:
         return Page(number, 0 if number == 1 else None, [])
     if isinstance(value, dict):

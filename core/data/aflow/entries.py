@@ -19,14 +19,24 @@ def is_entry(row: dict[str, Any]) -> bool:
 
 
 def dft_type(entry: dict[str, Any]) -> str:
-    """The functional and potential family of an entry ("PAW_PBE"); from its address where it does not say."""
+    """The functional and potential family of an entry ("PAW_PBE"); from its address where it does not say.
+
+    An entry of several ("PAW_PBE,HSE06") is of neither of them: "PAW_PBE+HSE06".
+    """
     value = entry.get("dft_type")
-    if isinstance(value, list):
-        value = value[0] if value else None
-    if isinstance(value, str) and value.strip():
-        return value.split(",")[0].strip()
-    found = re.search(r":((?:PAW|US|GGA|LDA)[A-Z_]*)", str(entry.get("aurl") or ""))
+    said = value if isinstance(value, list) else [value]
+    kinds = [kind.strip() for v in said if isinstance(v, str) for kind in v.split(",") if kind.strip()]
+    if kinds:
+        return "+".join(dict.fromkeys(kinds))
+    found = re.search(r":((?:PAW|US|GGA|LDA(?!U))[A-Z_]*(?::SCAN)?)", str(entry.get("aurl") or ""))
     return found.group(1) if found else DFT_TYPE
+
+
+def has_u(entry: dict[str, Any]) -> bool:
+    """Was a Hubbard U added? AFLOW keeps such entries off its hulls (`plus_U_used`): their energies do not compare."""
+    kind = _number(entry.get("ldau_type"))
+    given = bool(entry.get("ldau_TLUJ")) if kind in (None, "") else kind != 0
+    return given or re.search(r":LDAU\d", str(entry.get("aurl") or "")) is not None
 
 
 def as_row(entry: dict[str, Any]) -> dict[str, Any]:
@@ -35,9 +45,13 @@ def as_row(entry: dict[str, Any]) -> dict[str, Any]:
     What cannot be mended is left as it is, for `from_row` to refuse.
     """
     row = {k: v for k, v in entry.items() if v is not None}
+    if isinstance(row.get("species"), str):
+        row["species"] = row["species"].replace(":", ",")  # older entries have colons
     for key in _LISTS:
         if isinstance(row.get(key), str):
             row[key] = as_list(row[key])
+    if _is_number(row.get("composition")):
+        row["composition"] = [row["composition"]]  # one species
     if isinstance(row.get("species"), list):
         row["species"] = [str(s).split("_")[0].split(":")[0].strip() for s in row["species"]]
     for key in ("composition", "geometry"):
@@ -53,14 +67,15 @@ def as_row(entry: dict[str, Any]) -> dict[str, Any]:
             row[key] = _number(row[key])
     if isinstance(row.get("composition"), list):
         row["composition"] = [int(v) if isinstance(v, float) and v.is_integer() else v for v in row["composition"]]
-    if isinstance(row.get("spacegroup_relax"), float):
-        row["spacegroup_relax"] = int(row["spacegroup_relax"])
+    group = row.get("spacegroup_relax")
+    if isinstance(group, float) and group.is_integer():
+        row["spacegroup_relax"] = int(group)
     if "energy_atom" not in row and _is_number(row.get("energy_cell")) and isinstance(row.get("composition"), list):
         atoms = sum(v for v in row["composition"] if _is_number(v))
         if atoms:
             row["energy_atom"] = row["energy_cell"] / atoms
     kind = dft_type(entry)
-    row["energy_source"] = METHOD if kind == DFT_TYPE else f"{METHOD}-{kind}"
+    row["energy_source"] = (METHOD if kind == DFT_TYPE else f"{METHOD}-{kind}") + ("+U" if has_u(entry) else "")
     return row
 
 

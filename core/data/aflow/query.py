@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from urllib.parse import unquote
 
+import numpy as np
 from pymatgen.core import Element
 
 from core.data.aflow import DFT_TYPE
@@ -26,6 +29,7 @@ _SHOWN = (
     "natoms",
     "nspecies",
     "dft_type",
+    "ldau_type",
     "catalog",
 )
 _LONGEST = 4000  # characters: servers cut longer addresses
@@ -58,9 +62,11 @@ def summons(query: Query) -> str:
         if window is None:
             continue
         low, high = window
+        if not (math.isfinite(low) and math.isfinite(high)):
+            raise ValueError(f"{name}: {low:g} to {high:g} holds what is no number.")
         if low > high:
             raise ValueError(f"{name}: {low:g} is above {high:g}.")
-        parts.append(f"{name}({low:g})" if low == high else f"{name}({low:g}*,*{high:g})")
+        parts.append(f"{name}({_plain(low)})" if low == high else f"{name}({_plain(low)}*,*{_plain(high)})")
     if query.groups:
         if not all(1 <= g <= 230 for g in query.groups):
             raise ValueError("Space groups are numbers from 1 to 230.")
@@ -82,22 +88,48 @@ def check_summons(text: str) -> str:
 
     Raises ValueError with a sentence where it cannot be one.
     """
-    text = "".join(text.split())
-    text = re.sub(r"^https?://[^?]*\?", "", text).removeprefix("?")
-    text = re.sub(r",?\$?paging(\([^)]*\))?", "", text)
-    text = re.sub(r",?format\([^)]*\)", "", text).strip(",")
-    if not text:
+    text = re.sub(r"^[A-Za-z0-9.:/_-]*\?", "", unquote("".join(text.split())))  # browsers encode quotes
+    if not text.strip("$!,"):
         raise ValueError("The summons is empty: write properties such as species(B,Ta),nspecies(2).")
     if len(text) > _LONGEST:
         raise ValueError(f"The summons has {len(text):,} characters; {_LONGEST:,} can be sent.")
     wrong = re.search(r"[^A-Za-z0-9_(),:!*$'.+\-/]", text)
     if wrong:
         raise ValueError(f"The summons holds {wrong.group()!r}, which AFLUX does not know.")
-    if text.count("(") != text.count(")"):
+    parts = [p for p in _parts(text) if p and not re.match(r"\$?(paging|format)\b", p)]
+    if not parts:
+        raise ValueError("The summons is empty: write properties such as species(B,Ta),nspecies(2).")
+    parts = [p[1:] if p.startswith("$") and _name(p) in _SHOWN else p for p in parts]  # hidden, it would not come
+    names = {_name(p) for p in parts}
+    return ",".join([*parts, *(name for name in _SHOWN if name not in names)])
+
+
+def _parts(text: str) -> list[str]:
+    """A summons at the commas that stand in no bracket. Raises ValueError where the brackets do not fit."""
+    parts, depth = [""], 0
+    for place, letter in enumerate(text):
+        depth += (letter == "(") - (letter == ")")
+        if depth < 0:
+            raise ValueError(f"The summons closes a bracket that is not open, before {text[place + 1 : place + 20]!r}.")
+        if depth == 0 and letter == ",":
+            parts.append("")
+            continue
+        if depth == 0 and text[place - 1 : place] == ")" and letter not in "):":
+            raise ValueError(f"The summons lacks a comma before {text[place : place + 20]!r}.")
+        parts[-1] += letter
+    if depth:
         raise ValueError("The summons has brackets that do not close.")
-    names = set(re.findall(r"(?:^|,)\$?([A-Za-z_0-9]+)", text))
-    missing = [name for name in _SHOWN if name not in names]
-    return ",".join([text, *missing])
+    return parts
+
+
+def _name(part: str) -> str:
+    """ "$species(B,Ta)" -> "species"."""
+    return part.removeprefix("$").split("(")[0]
+
+
+def _plain(value: float) -> str:
+    """A number without an exponent, which AFLUX cannot read."""
+    return str(np.format_float_positional(float(value), trim="-"))
 
 
 def _species(query: Query) -> str:
@@ -106,7 +138,8 @@ def _species(query: Query) -> str:
     for symbol in query.elements:
         if not Element.is_valid_symbol(symbol):
             raise ValueError(f"{symbol!r} is no element.")
-    if query.mode == "all":
+    exact = query.nspecies == (len(set(query.elements)),) * 2  # as many as there are: nothing needs to be ruled out
+    if query.mode == "all" or (query.mode == "only" and exact):
         return f"species({','.join(query.elements)})"
     either = ":".join(query.elements)
     return f"species({either})" if query.mode == "any" else f"species(({either}),{_others(query.elements)})"

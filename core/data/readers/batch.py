@@ -68,7 +68,10 @@ def _block(members: list[tuple[int, str, dict[str, Any], list[int]]], method: st
     numbers, frac = np.zeros((count, width), dtype=np.int64), np.zeros((count, width, 3))
     numbers[mask] = np.concatenate([m[3] for m in members])
     frac[mask] = sites
-    good = np.isfinite(geometry).all(1) & np.isfinite(frac).all((1, 2)) & (geometry[:, :3] > 0).all(1)
+    good: np.ndarray = np.isfinite(np.concatenate([geometry, frac.reshape(count, -1)], axis=1)).all(
+        axis=1, keepdims=False
+    )
+    good = np.logical_and(good, (geometry[:, :3] > 0).all(axis=1))
     try:
         lattice = lattice_from_parameters(torch.from_numpy(np.where(good[:, None], geometry, [1, 1, 1, 90, 90, 90])))
     except ValueError:

@@ -77,7 +77,7 @@ def parse_chunk(work: tuple[list[Raw], str, tuple[str, ...]]) -> Parsed:
     others: dict[int, str] = {}  # entries of a DFT type that was not asked for
     for number, raw in enumerate(raws):
         if raw.kind == "json":
-            with suppress(ValueError, RecursionError):  # said in words below
+            with suppress(ValueError, TypeError, OverflowError, RecursionError):  # said in words below
                 row = orjson.loads(raw.text)
                 entry = isinstance(row, dict) and is_entry(row)
                 rows[number] = as_row(row) if entry else row

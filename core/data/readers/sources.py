@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import gzip
 import io
+import lzma
+import math
 import re
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +37,9 @@ KINDS = {
     ".txt": "aflow",
     ".html": "aflow",
 }  # files of single structures; the rest are tables
+_FORMATION = ("formation_energy_per_atom", "heat_all", "e_form")  # columns of benchmarks, eV/atom
+_PYMATGEN = frozenset({"lattice", "structure", "sites"})
+_KNOWN = _PYMATGEN | {"geometry", "auid", "compound", "species", "@class"}
 SUFFIXES = (".jsonl", ".jsonl.gz", ".csv", ".csv.gz", ".parquet", ".zip", *KINDS, "POSCAR", "CONTCAR")
 
 
@@ -92,16 +98,17 @@ def raw_rows(path: Path, name: str = "") -> Iterator[Raw]:
 
 def kind_of(name: str) -> str:
     """What a file is by its name: "json lines", "csv", "parquet", "zip", a kind of `KINDS`, or "" for none of them."""
-    base = name.rsplit("/", 1)[-1]
+    base = _base(name)
     lower = base.lower()
     tables = {".jsonl": "json lines", ".csv": "csv", ".parquet": "parquet", ".zip": "zip"}
     for suffix, kind in tables.items():
         if lower.endswith(suffix) or (suffix in (".jsonl", ".csv") and lower.endswith(f"{suffix}.gz")):
             return kind
+    poscar = "poscar" if re.match(r"POSCAR|CONTCAR", base) else ""
     for suffix, kind in KINDS.items():
         if lower.endswith(suffix):
-            return kind
-    return "poscar" if re.match(r"(POSCAR|CONTCAR)", base) else ""
+            return poscar if poscar and kind == "aflow" else kind  # POSCAR.txt
+    return poscar
 
 
 def _json_lines(path: Path, name: str, packed: bool) -> Iterator[Raw]:
@@ -114,11 +121,12 @@ def _json_lines(path: Path, name: str, packed: bool) -> Iterator[Raw]:
                 raise SourceError(f"{name} holds more than {MAX_TOTAL // 10**9} GB: split it.")
             place = f"line {number}"
             if len(line) > MAX_LINE:
-                while line and not line.endswith(b"\n"):
+                while line and not line.endswith(b"\n") and total <= MAX_TOTAL:
                     line = file.readline(MAX_LINE)
+                    total += len(line)
                 yield Raw("too long", place, "")
             elif line.strip():
-                yield Raw("json", place, line.decode("utf-8", "replace"))
+                yield Raw("json", place, line.decode("utf-8-sig" if number == 1 else "utf-8", "replace"))
 
 
 def _table_row(place: str, row: dict[str, Any]) -> Raw:
@@ -127,12 +135,16 @@ def _table_row(place: str, row: dict[str, Any]) -> Raw:
         return Raw("too long", place, str(row["problem"]))
     label = str(row.get("material_id") or row.get("auid") or "")[:200]
     if "cif" not in row:
-        return Raw("json", place, orjson.dumps(row, option=orjson.OPT_SERIALIZE_NUMPY).decode(), label)
-    energy = next((row[k] for k in ("formation_energy_per_atom", "heat_all", "e_form") if row.get(k) is not None), None)
+        try:
+            return Raw("json", place, orjson.dumps(row, str, orjson.OPT_SERIALIZE_NUMPY).decode(), label)
+        except orjson.JSONEncodeError:
+            return Raw("unreadable", place, "it holds a number with too many digits, or lists too deep in each other")
+    energy = next((row[k] for k in _FORMATION if row.get(k) not in (None, "")), None)
     try:
         known = None if energy is None else float(energy)
     except (TypeError, ValueError):
         known = None
+    known = known if known is not None and math.isfinite(known) else None
     text = str(row["cif"] or "")
     return Raw("too long", place, "") if len(text) > MAX_CIF else Raw("cif", place, text, label, known)
 
@@ -141,61 +153,105 @@ def _zipped(path: Path, name: str) -> Iterator[Raw]:
     """The structures of a zip. Nothing is unpacked to disk; sizes are counted as they are read, not as declared."""
     with zipfile.ZipFile(path) as archive:
         members = [m for m in archive.infolist() if not m.is_dir() and not m.filename.startswith("__MACOSX")]
-        known = [(m, kind) for m in members if (kind := kind_of(m.filename)) in set(KINDS.values()) - {"aflow"}]
-        if not known:
-            raise SourceError(f"{name} holds no structure file (.cif, POSCAR, .xyz, .json).")
+        known = [(m, kind) for m in members if (kind := kind_of(m.filename)) in set(KINDS.values())]
         if len(known) > MAX_ZIP_FILES:
             raise SourceError(f"{name} holds {len(known):,} files, more than {MAX_ZIP_FILES:,}: split it.")
-        total = 0
+        bases = Counter(_base(m.filename) for m, _ in known)
+        total, empty = 0, True
         for member, kind in known:
-            place = member.filename.rsplit("/", 1)[-1][:200]
+            base = _base(member.filename)
+            place = (base if bases[base] == 1 else member.filename)[-200:]  # every folder may hold a POSCAR
+            data = _member(archive, member)
+            if isinstance(data, bytes):
+                total += len(data)
+                if total > MAX_ZIP:
+                    raise SourceError(f"{name} unpacks to more than {MAX_ZIP // 10**6} MB: split it.")
+                if kind == "aflow" and not re.search(rb"\b(auid|aurl|positions_fractional)\b", data):
+                    continue  # a readme
+            empty = False
             try:
-                with archive.open(member) as file:
-                    data = file.read(MAX_CIF + 1)
-            except (RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
-                yield Raw("unreadable", place, str(error))
-                continue
-            total += len(data)
-            if total > MAX_ZIP:
-                raise SourceError(f"{name} unpacks to more than {MAX_ZIP // 10**6} MB: split it.")
-            try:
-                yield from _single(data, place, kind, several=True)
+                yield from (
+                    [Raw("unreadable", place, data)] if isinstance(data, str) else _single(data, place, kind, True)
+                )
             except SourceError as error:
                 yield Raw("unreadable", place, str(error))
+    if empty:
+        raise SourceError(f"{name} holds no structure file (.cif, POSCAR, .xyz, .json, AFLOW's .out).")
+
+
+def _base(name: str) -> str:
+    return name.rsplit("/", 1)[-1]
+
+
+def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes | str:
+    """A member's bytes, no more than one file may have, or a sentence that says why it cannot be read."""
+    try:
+        with archive.open(member) as file:
+            return file.read(MAX_CIF + 1)
+    except NotImplementedError:
+        return "it is packed in a way that cannot be read here: pack the zip again"
+    except RuntimeError:
+        return "it is encrypted: pack the zip without a password"
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError):
+        return "it is damaged in the zip: pack it again"
 
 
 def _single(data: bytes, name: str, kind: str, several: bool = False) -> Iterator[Raw]:
     """The rows of one file that is read as a whole. several: it stands among others, and its name is its place."""
-    stem = re.sub(r"\.(cif|mcif|poscar|vasp|json|xyz|extxyz)$", "", name, flags=re.IGNORECASE)
-    if len(data) > (MAX_JSON if kind == "json file" and not several else MAX_CIF):
+    stem = re.sub(r"\.(cif|mcif|poscar|vasp|json|xyz|extxyz|out|txt|html)$", "", name, flags=re.IGNORECASE)
+    if kind == "json file" and len(data) > MAX_JSON:
+        raise SourceError(f"{name} is longer than {MAX_JSON // 10**6} MB: split it, or write one structure per line.")
+    if len(data) > MAX_CIF and (several or kind != "json file"):
         yield Raw("too long", name, "")
     elif kind == "json file":
         yield from _json_file(data, name, stem, several)
     elif kind == "extxyz":
         yield from _frames(cast(BinaryIO, io.BytesIO(data)), name, several)
     else:
-        yield Raw(kind, name, data.decode("utf-8", "replace"), stem)
+        yield Raw(kind, name, _decoded(data), stem)
 
 
 def _json_file(data: bytes, name: str, stem: str, several: bool) -> Iterator[Raw]:
-    """One JSON document: a structure, an AFLOW entry, or a list or mapping of either."""
+    """One JSON document: a structure, an AFLOW entry, or a list or mapping of either, perhaps under one key."""
     try:
-        value = orjson.loads(data)
+        value = orjson.loads(data if data[:1] in (b"{", b"[") else _decoded(data))
     except ValueError as error:
         raise SourceError(f"{name} is no JSON: {error}.") from error
-    single = isinstance(value, dict) and bool({"lattice", "structure", "geometry", "sites"} & set(value))
-    items = {"": value} if single else dict(enumerate(value, 1)) if isinstance(value, list) else value
-    if not isinstance(items, dict) or not all(isinstance(v, dict) for v in items.values()):
+    items = _items(value)
+    if not any(isinstance(item, dict) and _KNOWN & set(item) for item in items.values()):
         raise SourceError(f"{name} holds neither a structure nor a list of structures or AFLOW entries.")
     for key, item in items.items():
-        place = f"{name}, {key}" if several and key else str(key) if isinstance(key, str) and key else f"entry {key}"
-        kind = "pymatgen" if {"lattice", "structure", "sites"} & set(item) else "json"
-        label = f"{stem}-{key}" if key else stem
-        yield Raw(kind, place if key else name, orjson.dumps(item).decode(), label)
+        place = str(key)[:200] if isinstance(key, str) else f"entry {key}"
+        place = name if key == "" else f"{name}, {place}" if several else place
+        if not isinstance(item, dict):
+            yield Raw("unreadable", place, "it is no JSON object with keys")
+            continue
+        ours = "geometry" in item or not ({*_PYMATGEN, "@class"} & set(item))
+        label = f"{stem}-{key}"[:200] if key else stem
+        yield Raw("json" if ours else "pymatgen", place, orjson.dumps(item).decode(), label)
+
+
+def _items(value: Any) -> dict[Any, Any]:
+    """What a JSON document holds, by number or name; "" is the document itself."""
+    if isinstance(value, list):
+        return dict(enumerate(value, 1))
+    if not isinstance(value, dict):
+        return {}
+    if {*_PYMATGEN, "geometry", "auid", "@class"} & set(value):
+        return {"": value}
+    for inner in value.values():  # {"entries": […]}
+        if (
+            isinstance(inner, list)
+            and inner
+            and isinstance(inner[0], dict)
+            and {*_PYMATGEN, "geometry"} & set(inner[0])
+        ):
+            return dict(enumerate(inner, 1))
+    return value
 
 
 def _frames(file: BinaryIO, name: str, several: bool = False) -> Iterator[Raw]:
-    """Every frame of an XYZ file. Raises SourceError where the count of atoms is no number."""
+    """Every frame of an XYZ file. Raises SourceError where it does not begin with a number of atoms."""
     number = 0
     stem = name.rsplit(".", 1)[0]
     while line := file.readline(MAX_LINE):
@@ -203,10 +259,27 @@ def _frames(file: BinaryIO, name: str, several: bool = False) -> Iterator[Raw]:
             continue
         number += 1
         place = f"{name}, frame {number}" if several else f"frame {number}"
-        if not line.strip().isdigit() or int(line) > 100_000:
-            raise SourceError(f"{name}: frame {number} does not begin with its number of atoms.")
-        lines = [line, *(file.readline(MAX_LINE) for _ in range(int(line) + 1))]
-        yield Raw("extxyz", place, b"".join(lines).decode("utf-8", "replace"), f"{stem}-{number}")
+        if not line.strip().isdigit() or len(line) > 100:
+            if number == 1:
+                raise SourceError(f"{name}: frame 1 does not begin with its number of atoms.")
+            yield Raw("unreadable", place, "it does not begin with its number of atoms; nothing behind it is read")
+            return
+        lines, size = [line], len(line)
+        left = int(line) + 1
+        while left and (part := file.readline(MAX_LINE)):
+            left -= part.endswith(b"\n")
+            size += len(part)
+            if size <= MAX_LINE:
+                lines.append(part)
+        text = b"".join(lines).decode("utf-8", "replace")
+        yield Raw("too long", place, "") if size > MAX_LINE else Raw("extxyz", place, text, f"{stem}-{number}")
+
+
+def _decoded(data: bytes) -> str:
+    """UTF-8, or UTF-16 where a mark at its beginning says so (Windows' "Unicode"); other bytes become �."""
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return data.decode("utf-16", "replace")
+    return data.decode("utf-8-sig", "replace")
 
 
 def _open(path: Path, packed: bool) -> Any:

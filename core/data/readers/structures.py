@@ -13,7 +13,7 @@ import numpy as np
 from pymatgen.core import Element, Lattice, Structure
 
 from core.data.aflow.entries import as_row, parse_rest_text
-from core.data.readers.cif import Parsed, in_words, parse_cif
+from core.data.readers.cif import Parsed, check_elements, in_words, parse_cif
 from core.data.readers.records import MAX_SITES, Energies, Problem, from_row, from_structure
 
 __all__ = ["Parsed", "parse_aflow_text", "parse_cif", "parse_extxyz", "parse_poscar", "parse_pymatgen", "parse_text"]
@@ -46,16 +46,18 @@ def parse_poscar(text: str, place: str, label: str, energies: Energies) -> Parse
     for line in text.split("\n", 100)[5:100]:  # counts may go on over lines; coordinates are never that large
         counts = line.split()
         if counts and all(c.isdecimal() for c in counts):
-            _check_size(sum(int(c[:9]) for c in counts))
+            _check_size(sum(_count(c) for c in counts))
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         try:
             structure = Poscar.from_str(text).structure
+        except TimeoutError:  # of the row's time limit
+            raise
         except Exception as error:
             raise Problem("unreadable", f"it is no POSCAR: {in_words(error)}") from error
     if any("cannot be determined" in str(w.message) for w in said):
         raise Problem("unknown element", "it names no elements (VASP 4 form): write them in line 6, above the counts")
-    _refuse_isotopes(structure)
+    check_elements(structure)
     return [from_structure(structure, place, label, energies)], []
 
 
@@ -65,11 +67,15 @@ def parse_extxyz(text: str, place: str, label: str, method: str) -> Parsed:
 
     first = text.split("\n", 1)[0].strip()
     if first.isdecimal():
-        _check_size(int(first[:9]))
+        _check_size(_count(first))
+    if first.strip("0") == "":
+        raise Problem("empty", "the frame has no atoms")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             atoms: Any = read(StringIO(text), index=0, format="extxyz")
+    except TimeoutError:
+        raise
     except KeyError as error:
         raise Problem("unknown element", f"{str(error.args[0])[:20]} is no element") from error
     except Exception as error:
@@ -129,7 +135,7 @@ def _from_dictionary(value: Any, place: str, label: str, method: str) -> Parsed:
     elif "sites" in value and not isinstance(value.get("lattice"), dict):
         raise Problem("not periodic", "it is no crystal: it has sites, but no lattice")
     structure = _structure(value)
-    _refuse_isotopes(structure)
+    check_elements(structure)
     return [from_structure(structure, place, label, energies)], []
 
 
@@ -153,8 +159,8 @@ def _structure(value: Mapping[str, Any]) -> Structure:
         coords = np.array([site["abc"] for site in sites], dtype=float)
         for number, site_species in enumerate(species, 1):
             amount = sum(share for _, share in site_species)
-            if amount > 1 + 1e-6:
-                raise Problem("unreadable", f"site {number} is occupied {amount:g} times over")
+            if not site_species or not 0 < amount < 1 + 1e-6:
+                raise Problem("unreadable", f"site {number} is occupied {amount:g} times; 1 is wanted")
         merged = [{e: sum(share for f, share in some if f == e) for e, _ in some} for some in species]
         return Structure(lattice, merged, coords)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, np.linalg.LinAlgError) as error:
@@ -169,18 +175,14 @@ def _element(name: Any) -> Element:
     return Element(found.group())
 
 
-def _refuse_isotopes(structure: Structure) -> None:
-    for number, site in enumerate(structure, 1):
-        if any(s.symbol in ("D", "T") for s in site.species):
-            raise Problem(
-                "unknown element", f"site {number} is deuterium or tritium: write H where the isotope is no matter"
-            )
-
-
 def _check_size(count: int) -> None:
     """Before memory is taken for them. Raises Problem."""
     if count > MAX_SITES:
         raise Problem("too large", f"it has {count} atoms, more than {MAX_SITES}")
+
+
+def _count(digits: str) -> int:
+    return int(digits[:12])  # what is longer is too large all the same
 
 
 def _finite(value: Any) -> float | None:

@@ -19,7 +19,7 @@ def csv_rows(path: Path, name: str, packed: bool, longest: int) -> Iterator[tupl
     """(place, row) of a CSV; a row that cannot be read has only a "problem". Raises ValueError for other columns."""
     csv.field_size_limit(longest)
     with gzip.open(path, "rb") if packed else path.open("rb") as file:
-        text = io.TextIOWrapper(file, "utf-8-sig", "replace", newline="")  # type: ignore[type-var]
+        text = io.TextIOWrapper(file, "utf-8-sig", "replace", newline="")
         reader = csv.DictReader(text)
         columns = [c.strip() for c in reader.fieldnames or []]
         reader.fieldnames = columns

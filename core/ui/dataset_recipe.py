@@ -1,0 +1,125 @@
+"""How a dataset came to be and how good it is: recipe, sources, what was not taken, what deserves a second look."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+import streamlit as st
+
+from core.data.recipe import WORDS, Recipe, Stage
+from core.ui.dataset_charts import remaining
+from core.ui.dataset_filter import choose
+from core.ui.widgets import go, pages, plain
+from core.workflows.dataset_query import Selection, suspects
+from core.workflows.datasets import imports_of, recipe_of
+from core.workflows.store import store
+from db import structures as rows
+from db.tables import Dataset
+
+PAGE = 50
+
+
+def show_quality(dataset: Dataset, _: Selection) -> None:
+    """Suspicious structures by reason, and rows of the sources that were not taken."""
+    st.markdown("**A second look** :small[structures that are in the dataset]")
+    columns = st.columns(3)
+    for column, (reason, found) in zip(columns, suspects(dataset).items(), strict=True):
+        with column, st.container(border=True):
+            st.metric(reason, f"{len(found):,}")
+            if st.button("Show them", key=f"suspects-{reason}", disabled=not len(found), width="stretch"):
+                st.session_state.pop(f"show-{dataset.id}", None)
+                choose(reason=reason, show="structures")
+    st.caption(
+        "Volumes are compared with those of the elements, fitted to the imports: under a third, over four times."
+    )
+    st.markdown("**Not taken** :small[rows of its files or queries]")
+    imports = [i.id for i in imports_of(dataset)]
+    with store().session() as session:
+        counts = rows.count_skipped(session, imports)
+    if not counts:
+        st.caption("Every row was taken.")
+        return
+    names = [f"{reason} ({n:,})" for reason, n in counts.items()]
+    reason = st.selectbox("Reason", ["all", *names], key="skipped-reason", width=320)
+    chosen = None if reason == "all" else reason.rsplit(" (", 1)[0]
+    total = sum(counts.values()) if chosen is None else counts[chosen]
+    offset = pages(total, PAGE, "skipped")
+    with store().session() as session:
+        listed = rows.skipped_rows(session, imports, PAGE, offset, chosen)
+    frame = pd.DataFrame([(r.place, r.reason, r.detail) for r in listed], columns=["where", "reason", "what is wrong"])
+    st.dataframe(frame, hide_index=True, placeholder="")
+    if total > offset + PAGE and len(listed) < PAGE:
+        st.caption("Of very many such rows the first 10,000 are kept with their sentence.")
+
+
+def show_recipe(dataset: Dataset, _: Selection) -> None:
+    """The filters that made it, its split, where its structures come from; and how to build on it."""
+    recipe = recipe_of(dataset.recipe)
+    summary = dataset.summary
+    left, right = st.columns(2, gap="large")
+    with left:
+        st.markdown("**Filters**")
+        st.dataframe(pd.DataFrame(recipe_words(recipe), columns=["what", "value"]), hide_index=True)
+        part = summary["validation"]
+        st.caption(
+            f"Split by formula: {summary['structures'] - part:,} structures to learn from, {part:,} for validation. "
+            f"Content {dataset.hash[:12]}."
+        )
+        if st.button("Build again with other filters", icon=":material/tune:"):
+            go(new="recipe", like=dataset.name)
+    with right:
+        if summary.get("stages"):
+            st.markdown("**What each filter left**")
+            show_stages([Stage(**s) for s in summary["stages"]])
+        st.markdown("**Where its structures come from**")
+        for known in imports_of(dataset):
+            with st.container(border=True):
+                st.markdown(
+                    f"**{plain(known.name)}** :small[{known.structures:,} structures, {known.skipped:,} rows not taken]"
+                )
+                st.caption(plain(known.source))
+                if "terms" in known.notes:
+                    st.caption(f"{plain(known.notes['terms'])} Cite {plain(known.notes['citation'])}")
+        methods = ", ".join(f"{plain(m)} ({n:,})" for m, n in summary["methods"].items()) or "none"
+        st.caption(f"Energies in them: {methods}. This dataset uses {plain(dataset.method) or 'none'}.")
+
+
+def show_stages(stages: Sequence[Stage]) -> None:
+    """A table and a chart of what remains after each filter."""
+    named = [(WORDS.get(s.name, s.name) if s.name != "all" else "everything", s) for s in stages]
+    if len(named) > 1:
+        st.altair_chart(remaining([{"filter": name, "structures": s.structures} for name, s in named]))
+    frame = pd.DataFrame(
+        [(name, s.structures, s.formulas, s.elements, s.groups) for name, s in named],
+        columns=["after", "structures", "formulas", "elements", "space groups"],
+    )
+    counts = {c: st.column_config.NumberColumn(format="localized") for c in frame.columns[1:]}
+    st.dataframe(frame, hide_index=True, column_config=counts)
+
+
+def recipe_words(recipe: Recipe) -> list[tuple[str, str]]:
+    """A recipe as a person reads it; filters that are off are left out."""
+    words = [("energies", " then ".join(recipe.methods) or "none")]
+    if recipe.elements:
+        words.append(("only elements", " ".join(recipe.elements)))
+    if recipe.without:
+        words.append(("without elements", " ".join(recipe.without)))
+    if recipe.atoms:
+        words.append(("atoms per cell", f"{recipe.atoms[0]} to {recipe.atoms[1]}"))
+    if recipe.energy:
+        words.append(("formation energy", f"between {recipe.energy[0]:g} and {recipe.energy[1]:g} eV/atom"))
+    if recipe.groups:
+        words.append(("space groups", ", ".join(map(str, recipe.groups))))
+    if recipe.min_share:
+        words.append(("elements and space groups in at least", f"{100 * recipe.min_share:g} % of the structures"))
+    if not recipe.suspicious:
+        words.append(("suspicious structures", "dropped"))
+    if not recipe.duplicates:
+        words.append(("duplicates", "dropped, the lowest in energy kept"))
+    if recipe.min_polymorphs > 1:
+        words.append(("polymorphs per formula", f"{recipe.min_polymorphs} or more"))
+    words.append(("validation", f"{100 * recipe.split:g} % of the formulas, elements balanced, seed {recipe.seed}"))
+    if recipe.own_split:
+        words.append(("split named in the files", "kept where every row names it"))
+    return words
