@@ -11,6 +11,9 @@ from sqlalchemy.orm import Session
 from db.session import write_lock
 from db.tables import Base
 
+# indices of two million rows outgrow SQLite's usual 2 MB, and checkpoints every 4 MB write their pages again and again
+_BULK = ("PRAGMA cache_size = -262144", "PRAGMA wal_autocheckpoint = 20000")
+
 
 def next_ids(session: Session, table: type[Base], count: int) -> list[int]:
     """Ids for rows to come, taken in this transaction; they rise, on Postgres not always by one."""
@@ -31,6 +34,8 @@ def insert_rows(session: Session, table: type[Base], columns: Sequence[str], row
         places = ", ".join("?" * len(columns))
         values = [tuple(row) for row in rows]
         if values:
+            for pragma in _BULK:
+                connection.exec_driver_sql(pragma)
             connection.exec_driver_sql(f"INSERT INTO {table.__tablename__} ({names}) VALUES ({places})", values)
         return
     cursor: Any = connection.connection.cursor()

@@ -6,7 +6,7 @@ from core.jobs import queue
 from core.ui.dataset_add import aflow_form, files_form, prototypes_form
 from core.ui.dataset_view import show_dataset
 from core.ui.recipe_view import build_form
-from core.ui.widgets import go, header, plain, selected, selected_int, sentences, watch_job
+from core.ui.widgets import counted, go, header, plain, selected, selected_int, sentences, watch_job
 from core.workflows.datasets import delete_dataset, get_dataset, list_datasets
 
 FORMS = {
@@ -41,8 +41,10 @@ if job_id is not None:
         result = queue.get(job_id).result
         if result and "dataset" in result and result["dataset"] in names:
             reasons = ", ".join(f"{n:,} {reason}" for reason, n in result.get("reasons", {}).items())
-            left_out = f" {result['skipped']:,} rows were not taken: {reasons}." if result.get("skipped") else ""
-            st.success(f"{result['structures']:,} structures are the dataset {plain(result['dataset'])}.{left_out}")
+            skipped = result.get("skipped", 0)
+            left_out = f" {counted(skipped, 'row')} not taken: {reasons}." if skipped else ""
+            made = counted(result["structures"], "structure")
+            st.success(f"{made} in the dataset {plain(result['dataset'])}.{left_out}")
             if selected("dataset") != result["dataset"] and st.button("Show it", icon=":material/visibility:"):
                 go("*", dataset=result["dataset"])
 

@@ -35,7 +35,10 @@ def energies(edges: np.ndarray, counts: np.ndarray) -> alt.Chart:
 
 
 def coordinates(edges: np.ndarray, counts: np.ndarray) -> alt.Chart:
-    """How often each value of x, y and z occurs among the sites (the paper's Figure 3): special positions stand out."""
+    """How often each value of x, y and z occurs among the sites (the paper's Figure 3): special positions stand out.
+
+    Brushing picks a range of `coordinate`.
+    """
     rows = [
         (axis, float(edges[i]), int(n)) for axis, line in zip("xyz", counts, strict=True) for i, n in enumerate(line)
     ]
@@ -53,6 +56,7 @@ def coordinates(edges: np.ndarray, counts: np.ndarray) -> alt.Chart:
             tooltip=["axis:N", alt.Tooltip("coordinate:Q", format=".3f"), alt.Tooltip("sites:Q", format=",")],
         )
         .properties(height=HEIGHT)
+        .add_params(alt.selection_interval(name="pick", encodings=["x"]))
     )
 
 

@@ -10,7 +10,7 @@ from pymatgen.core import Element
 from core.ui.widgets import go
 from core.workflows.dataset_query import Selection
 
-_RANGES = ("atoms", "energy")
+_RANGES = ("atoms", "energy", "coordinate")
 
 
 def selection() -> Selection:
@@ -23,6 +23,7 @@ def selection() -> Selection:
         formula=query.get("formula") or None,
         atoms=_range(query.get("atoms")),
         energy=_range(query.get("energy")),
+        coordinate=_range(query.get("coordinate")),
         reason=query.get("reason") or None,
     )
 
@@ -35,6 +36,7 @@ def chips(chosen: Selection) -> None:
         "formula": f"formula {chosen.formula}",
         "atoms": _words(chosen.atoms, "atoms", 0),
         "energy": _words(chosen.energy, "eV/atom", 3),
+        "coordinate": _words(chosen.coordinate, "in x, y or z", 3),
         "reason": str(chosen.reason),
     }
     active = [name for name in words if getattr(chosen, name) is not None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import pandas as pd
 import streamlit as st
@@ -11,6 +12,7 @@ from core.data.recipe import WORDS, Recipe, Stage
 from core.ui.dataset_charts import remaining
 from core.ui.dataset_filter import choose
 from core.ui.widgets import go, pages, plain
+from core.workflows.dataset_export import export_bytes
 from core.workflows.dataset_query import Selection, suspects
 from core.workflows.datasets import imports_of, recipe_of
 from core.workflows.store import store
@@ -18,6 +20,7 @@ from db import structures as rows
 from db.tables import Dataset
 
 PAGE = 50
+MOST_TO_DOWNLOAD = 200_000  # structures
 
 
 def show_quality(dataset: Dataset, _: Selection) -> None:
@@ -66,6 +69,7 @@ def show_recipe(dataset: Dataset, _: Selection) -> None:
             f"Split by formula: {summary['structures'] - part:,} structures to learn from, {part:,} for validation. "
             f"Content {dataset.hash[:12]}."
         )
+        _downloads(dataset)
         if st.button("Build again with other filters", icon=":material/tune:"):
             go(new="recipe", like=dataset.name)
     with right:
@@ -83,6 +87,24 @@ def show_recipe(dataset: Dataset, _: Selection) -> None:
                     st.caption(f"{plain(known.notes['terms'])} Cite {plain(known.notes['citation'])}")
         methods = ", ".join(f"{plain(m)} ({n:,})" for m, n in summary["methods"].items()) or "none"
         st.caption(f"Energies in them: {methods}. This dataset uses {plain(dataset.method) or 'none'}.")
+
+
+def _downloads(dataset: Dataset) -> None:
+    """The whole dataset as a file, made when it is asked for."""
+    if dataset.summary["structures"] > MOST_TO_DOWNLOAD:
+        st.caption(
+            f"Too large for the browser: `./run cli dataset export {plain(dataset.name)} FILE.parquet` writes it."
+        )
+        return
+    with st.container(horizontal=True):
+        for suffix, label in (("jsonl.gz", "JSON lines"), ("parquet", "Parquet")):
+            st.download_button(
+                label,
+                data=partial(export_bytes, dataset.name, suffix),
+                file_name=f"{dataset.name}.{suffix}",
+                on_click="ignore",
+                icon=":material/download:",
+            )
 
 
 def show_stages(stages: Sequence[Stage]) -> None:

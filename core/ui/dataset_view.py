@@ -14,7 +14,7 @@ from core.ui.dataset_recipe import show_quality, show_recipe
 from core.ui.viewer import show_crystal
 from core.ui.widgets import energy, pages, plain, selected
 from core.workflows.dataset_query import ORDERS, Selection, facets, polymorphs, rows_of
-from core.workflows.datasets import load_tensors
+from core.workflows.datasets import imports_of, load_tensors
 from core.workflows.store import store
 from db import structures as rows
 from db.tables import Dataset
@@ -49,6 +49,9 @@ def show_dataset(dataset: Dataset) -> None:
         label_visibility="collapsed",
         key=f"show-{dataset.id}",
     )
+    for known in imports_of(dataset):
+        if "terms" in known.notes:
+            st.caption(f"{plain(known.notes['terms'])} Cite {plain(known.notes['citation'])}")
     if view and view != wanted and (wanted or view != "overview"):
         st.query_params["show"] = view
     shown = {"polymorphs": _polymorphs, "structures": _structures, "quality": show_quality, "recipe": show_recipe}
@@ -95,8 +98,11 @@ def _overview(dataset: Dataset, chosen: Selection) -> None:
         if hit := picked(event):
             choose(atoms=(float(np.ceil(hit["low"][0])), float(np.floor(hit["low"][1]))))
     with right:
-        st.markdown("**Coordinates** :small[x, y, z of the sites]")
-        st.altair_chart(charts.coordinates(*found.coordinates))
+        st.markdown("**Coordinates** :small[of the sites; brush to filter]")
+        chart = charts.coordinates(*found.coordinates)
+        event = st.altair_chart(chart, on_select="rerun", key=f"coordinates-{version}")
+        if hit := picked(event):
+            choose(coordinate=tuple(hit["coordinate"]))
         if found.sampled < found.structures:
             st.caption(f"Of {found.sampled:,} structures drawn at random.")
     _structures(dataset, chosen)

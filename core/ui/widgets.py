@@ -71,6 +71,11 @@ def badge(status: str) -> str:
     return f":{COLOURS.get(status, 'gray')}-badge[{status}]"
 
 
+def counted(number: int, thing: str) -> str:
+    """ "1 row", "1,200 rows"."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
 def energy(value: float | None, digits: int = 3) -> str:
     """ "−0.412 eV/atom", or a dash."""
     return "–" if value is None else f"{value:.{digits}f} eV/atom".replace("-", "−")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,14 @@ def export_dataset(name: str, target: Path, tensors: bool = False) -> int:
     finally:
         partial.unlink(missing_ok=True)
     return len(data)
+
+
+def export_bytes(name: str, suffix: str) -> bytes:
+    """The same as bytes: suffix "jsonl", "jsonl.gz" or "parquet"."""
+    with tempfile.TemporaryDirectory(dir=folder("uploads")) as place:
+        target = Path(place) / f"dataset.{suffix}"
+        export_dataset(name, target)
+        return target.read_bytes()
 
 
 def dataset_rows(data: TensorData, method: str) -> Iterator[dict[str, Any]]:

@@ -29,6 +29,7 @@ class Selection:
     formula: str | None = None
     atoms: tuple[float, float] | None = None
     energy: tuple[float, float] | None = None
+    coordinate: tuple[float, float] | None = None  # some site has x, y or z there
     reason: str | None = None  # of `suspicious`
 
     def __bool__(self) -> bool:
@@ -100,10 +101,24 @@ def _rows(name: str, content: str, selection: Selection, order: str) -> np.ndarr
         if window is not None:
             with np.errstate(invalid="ignore"):
                 keep &= (values >= window[0]) & (values <= window[1])
+    if selection.coordinate is not None:
+        keep &= _with_coordinate(data, *selection.coordinate)
     rows = np.flatnonzero(keep)
     if selection.reason is not None:
         rows = np.intersect1d(rows, _suspects(name, content).get(selection.reason, np.zeros(0, dtype=np.int64)))
     return rows[_order(data, rows, order)]
+
+
+def _with_coordinate(data: TensorData, low: float, high: float) -> np.ndarray:
+    """(M,) bool: has some site x, y or z in the range?"""
+    found = np.zeros(len(data), dtype=bool)
+    for k, arrays in enumerate(data.crystals.parts):
+        first, last = (np.uint32(np.clip(v, 0, 1 - 2.0**-32) * 2.0**32) for v in (low, high))
+        inside = ((arrays.frac >= first) & (arrays.frac <= last)).any(1)
+        holds = np.logical_or.reduceat(inside, np.concatenate([[0], arrays.ends[:-1]]))
+        mine = data.crystals.part.numpy() == k
+        found[mine] = holds[data.crystals.row.numpy()[mine]]
+    return found
 
 
 def _order(data: TensorData, rows: np.ndarray, order: str) -> Any:

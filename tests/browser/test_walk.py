@@ -7,62 +7,16 @@ import io
 import json
 import re
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import expect
 
-from tests.conftest import CHROMIUM_ARGS, AppServer
+from tests.browser.conftest import SECONDS, Watched, fill, go
+from tests.conftest import AppServer
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 PAGES = ["", "datasets", "train", "models", "generate", "modify", "candidates", "hulls", "jobs"]
-_OWN = re.compile(r"^(https?|wss?)://127\.0\.0\.1:|^(data|blob|about):")
-_PROBES = re.compile(r"/_stcore/(health|host-config)$")  # Streamlit's own, on a cold deep link
-SECONDS = 1000
-
-
-class Watched:
-    """A page whose requests and console are watched."""
-
-    def __init__(self, page: Page) -> None:
-        self.page = page
-        self.strangers: list[str] = []
-        self.errors: list[str] = []
-        page.on("request", lambda r: None if _OWN.match(r.url) else self.strangers.append(r.url))
-        page.on("console", self._console)
-        page.on("pageerror", lambda e: self.errors.append(str(e)))
-
-    def _console(self, message) -> None:
-        probe = "404" in message.text and _PROBES.search(message.location.get("url", ""))
-        if message.type == "error" and not probe:
-            self.errors.append(f"{message.text} {message.location.get('url', '')}")
-
-    def check(self) -> None:
-        assert self.strangers == [], "nothing leaves the machine"
-        assert self.errors == []
-
-
-@pytest.fixture
-def watched(chromium: str) -> Iterator[Watched]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_ARGS)
-        page = browser.new_page(viewport={"width": 1280, "height": 900}, accept_downloads=True)
-        page.set_default_timeout(30 * SECONDS)
-        expect.set_options(timeout=60 * SECONDS)
-        yield Watched(page)
-        browser.close()
-
-
-def go(page: Page, name: str) -> None:
-    page.get_by_test_id("stSidebarNav").get_by_role("link", name=name, exact=True).click()
-    expect(page.get_by_role("heading", name=name, level=1)).to_be_visible()
-
-
-def fill(page: Page, label: str, text: str) -> None:
-    field = page.locator(f'input[aria-label^="{label}"]')
-    field.fill(text)
-    field.press("Tab")
 
 
 def rows_of(folder: Path) -> Path:
@@ -83,17 +37,16 @@ def test_from_a_file_to_a_bundle(app: AppServer, watched: Watched, tmp_path: Pat
     expect(page.get_by_text("B-Ta-W by CHGNet-0.3.0")).to_be_visible()
 
     go(page, "Datasets")
-    page.get_by_text("Import files").click()
+    page.get_by_text("New dataset").click()
     page.locator("input[type=file]").set_input_files(rows_of(tmp_path))
     fill(page, "Name of the dataset", "borides")
     fill(page, "Energy method", "M3GNet-MP-2021.2.8")
     page.get_by_test_id("stFormSubmitButton").get_by_role("button").click()
     expect(
-        page.get_by_text(re.compile(r"structures are the dataset borides\. 1 rows were not taken, 1 malformed"))
+        page.get_by_text(re.compile(r"structures in the dataset borides\. 1 row not taken: 1 malformed"))
     ).to_be_visible()
-    page.goto(f"{app.url}/datasets?dataset=borides")
+    page.get_by_role("button", name="Show it").click()
     expect(page.get_by_test_id("stVegaLiteChart").first).to_be_visible()
-    page.get_by_role("tab", name="Structures").click()
     expect(page.frame_locator("iframe").first.locator("canvas").first).to_be_visible()
 
     go(page, "Train")
@@ -144,18 +97,6 @@ def test_pages_open_cold_inside_the_frame(cold_app: AppServer, watched: Watched,
     watched.check()
 
 
-@pytest.fixture(scope="module")
-def cold_app(tmp_path_factory: pytest.TempPathFactory, _starter_template: Path) -> Iterator[AppServer]:
-    import shutil
-
-    var = tmp_path_factory.mktemp("cold") / "var"
-    shutil.copytree(_starter_template, var)
-    server = AppServer(var, {})
-    server.start()
-    yield server
-    server.stop()
-
-
 def test_hostile_names_stay_text(cold_app: AppServer, watched: Watched, tmp_path: Path) -> None:
     """A CIF with scripts in its comment, label and name is shown as a structure and runs nothing."""
     from tests.data.test_readers import TIB2, cif_of
@@ -165,15 +106,14 @@ def test_hostile_names_stay_text(cold_app: AppServer, watched: Watched, tmp_path
     path.write_text(f"# {hostile}\n" + cif_of(TIB2).replace("data_TiB2", f"data_{hostile.replace(' ', '')}"))
     page = watched.page
     page.goto(f"{cold_app.url}/datasets?dataset={hostile}")
-    page.get_by_text("Import files").click()
+    page.get_by_text("New dataset").click()
     page.locator("input[type=file]").set_input_files(
         {"name": "<img src=x onerror=alert(1)>.cif", "mimeType": "text/plain", "buffer": path.read_bytes()}
     )
     fill(page, "Name of the dataset", "hostile")
     page.get_by_test_id("stFormSubmitButton").get_by_role("button").click()
-    expect(page.get_by_text("1 structures are the dataset hostile")).to_be_visible()
-    page.goto(f"{cold_app.url}/datasets?dataset=hostile")
-    page.get_by_role("tab", name="Structures").click()
+    expect(page.get_by_text("1 structure in the dataset hostile")).to_be_visible()
+    page.goto(f"{cold_app.url}/datasets?dataset=hostile&show=structures")
     expect(page.frame_locator("iframe").first.locator("canvas").first).to_be_visible()
     assert page.title() != "owned"
     watched.check()
@@ -185,7 +125,7 @@ def test_a_file_that_is_too_large_is_refused_in_words(cold_app: AppServer, watch
         file.truncate(300_000_000)
     page = watched.page
     page.goto(f"{cold_app.url}/datasets")
-    page.get_by_text("Import files").click()
+    page.get_by_text("New dataset").click()
     page.locator("input[type=file]").set_input_files(path)
     expect(page.get_by_text(re.compile(r"must be 200(\.0)?\s?MB or smaller"))).to_be_visible()
     watched.check()

@@ -98,9 +98,20 @@ def test_every_view_of_a_dataset_opens_by_its_url(starter: Path, show: str) -> N
 
 @pytest.mark.parametrize(
     "query",
-    [{"element": "Qq"}, {"group": "<script>"}, {"energy": "a:b"}, {"atoms": "9"}, {"rows": "9" * 30},
-     {"formula": "((("}, {"reason": "none"}, {"show": "structures", "energy": "5:-5"}, {"new": "aflow"}, {"new": "recipe", "like": "none"}],
-)  # fmt: skip
+    [
+        {"element": "Qq"},
+        {"group": "<script>"},
+        {"energy": "a:b"},
+        {"atoms": "9"},
+        {"coordinate": "2:3"},
+        {"rows": "9" * 30},
+        {"formula": "((("},
+        {"reason": "none"},
+        {"show": "structures", "energy": "5:-5"},
+        {"new": "aflow"},
+        {"new": "recipe", "like": "none"},
+    ],
+)
 def test_nonsense_in_the_url_is_met_quietly(starter: Path, query: dict[str, str]) -> None:
     app = open_page("datasets", dataset="starter", **query)
     if query.get("like"):
@@ -139,7 +150,7 @@ def test_a_recipe_shows_what_remains_and_is_built_as_a_job(starter: Path, no_wor
         time.sleep(0.2)
     assert queue.get(job_id).result["structures"] == left
     app = open_page("datasets", job=str(job_id), new="recipe", dataset="starter")
-    assert f"{left:,} structures are the dataset filtered." in said(app)
+    assert f"{left:,} structures in the dataset filtered." in said(app)
     app = open_page("datasets", dataset="filtered", show="recipe")
     assert any("7 or more" in str(v) for v in app.dataframe[0].value["value"])
 

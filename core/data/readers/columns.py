@@ -27,7 +27,7 @@ def as_list(text: str) -> Any:
     if text[:1] in "[({":
         try:
             return json.loads(text.replace("'", '"').replace("(", "[").replace(")", "]"))
-        except ValueError:
+        except (ValueError, RecursionError):
             return text
     if ";" in text:
         return [as_list(part) for part in text.strip(";").split(";")]

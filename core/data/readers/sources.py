@@ -77,10 +77,10 @@ def raw_rows(path: Path, name: str = "") -> Iterator[Raw]:
         if kind == "json lines":
             yield from _json_lines(path, name, lower.endswith(".gz"))
         elif kind == "csv":
-            for place, row in csv_rows(path, name, lower.endswith(".gz"), MAX_LINE):
+            for place, row in csv_rows(path, name, lower.endswith(".gz"), MAX_LINE, MAX_TOTAL):
                 yield _table_row(place, row)
         elif kind == "parquet":
-            for place, row in parquet_rows(path, name):
+            for place, row in parquet_rows(path, name, MAX_CIF):
                 yield _table_row(place, row)
         elif kind == "zip":
             yield from _zipped(path, name)

@@ -1,0 +1,113 @@
+"""The Datasets page in real Chromium: linked charts, AFLOW's entries, a recipe, downloads."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from tests.aflux_server import AfluxServer
+from tests.browser.conftest import SECONDS, Watched, fill
+from tests.conftest import AppServer, workers_of
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+
+def chart(page: Page, number: int) -> Locator:
+    return page.get_by_test_id("stVegaLiteChart").nth(number)
+
+
+def press(page: Page, symbol: str, table: int = 0) -> None:
+    """Click an element of a periodic table."""
+    chart(page, table).locator("text", has_text=re.compile(f"^{symbol}$")).click(force=True)
+
+
+def test_charts_filter_the_table_and_chips_take_filters_away(cold_app: AppServer, watched: Watched) -> None:
+    page = watched.page
+    page.goto(f"{cold_app.url}/datasets?dataset=starter")
+    expect(chart(page, 4).locator("svg")).to_be_visible()
+    press(page, "Ta")
+    page.wait_for_url("**element=Ta**")
+    expect(page.get_by_text(re.compile(r"[\d,]+ structures of \d+ formulas are shown"))).to_be_visible()
+    chart(page, 1).locator("path[aria-roledescription=bar]").nth(3).click(force=True)
+    page.wait_for_url("**group=**")
+    chip = page.get_by_role("button", name="with Ta")
+    expect(chip).to_be_visible()
+    expect(chart(page, 2).locator("svg")).to_be_visible()
+    box = chart(page, 2).bounding_box()
+    assert box
+    page.mouse.move(box["x"] + 0.4 * box["width"], box["y"] + 80)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.9 * box["width"], box["y"] + 90, steps=6)
+    page.mouse.up()
+    page.wait_for_url("**energy=**")
+    chip.click()
+    page.wait_for_function("!location.search.includes('element=')")
+    page.reload()
+    expect(page.get_by_role("button", name=re.compile("space group"))).to_be_visible()
+    watched.check()
+
+
+def test_polymorphs_stand_side_by_side(cold_app: AppServer, watched: Watched) -> None:
+    page = watched.page
+    page.goto(f"{cold_app.url}/datasets?dataset=starter&show=polymorphs&formula=TaB2")
+    for number in range(3):
+        expect(page.frame_locator("iframe").nth(number).locator("canvas").first).to_be_visible()
+    expect(page.get_by_text(re.compile("above the lowest")).first).to_be_visible()
+    watched.check()
+
+
+def test_a_dataset_is_downloaded(cold_app: AppServer, watched: Watched) -> None:
+    page = watched.page
+    page.goto(f"{cold_app.url}/datasets?dataset=starter&show=recipe")
+    with page.expect_download() as downloading:
+        page.get_by_role("button", name="JSON lines").click()
+    with gzip.open(downloading.value.path(), "rt") as file:
+        assert sum(1 for _ in file) == 3085
+    watched.check()
+
+
+@pytest.fixture
+def aflow_app(var: Path, shared: Path) -> Iterator[tuple[AppServer, AfluxServer]]:
+    """The app with a stand-in for AFLOW's server that stumbles now and then."""
+    entries = json.loads((shared / "data" / "aflow" / "aflux_geometry_page.json").read_text())
+    with AfluxServer(entries, faults={2: "500", 3: "truncated"}) as aflow:
+        server = AppServer(var, {"SUBHULL_AFLUX_URL": aflow.url})
+        server.start()
+        yield server, aflow
+        server.stop()
+    for process in workers_of(var):
+        process.kill()
+
+
+def test_aflow_becomes_a_dataset_and_a_recipe_another(
+    aflow_app: tuple[AppServer, AfluxServer], watched: Watched
+) -> None:
+    app, aflow = aflow_app
+    page = watched.page
+    page.goto(f"{app.url}/datasets?new=aflow")
+    expect(chart(page, 0).locator("svg")).to_be_visible()
+    press(page, "C")
+    expect(page.get_by_label("The summons that is sent")).to_have_value(re.compile(r"^species\(\(B:Ta:W:C\),"))
+    page.get_by_role("button", name="Count the entries").click()
+    expect(page.get_by_text("5 entries match.")).to_be_visible()
+    fill(page, "Name of the dataset", "from aflow")
+    page.get_by_role("button", name="Import from AFLOW").click()
+    expect(
+        page.get_by_text("4 structures in the dataset from aflow. 1 row not taken: 1 other DFT type.")
+    ).to_be_visible(timeout=60 * SECONDS)
+    assert aflow.most_active == 1
+    page.get_by_role("button", name="Show it").click()
+    expect(page.get_by_text(re.compile("Comp. Mat. Sci. 58, 227")).first).to_be_visible()
+
+    page.goto(f"{app.url}/datasets?new=recipe&like=from aflow")
+    expect(page.get_by_role("button", name="Build the dataset of 4 structures")).to_be_visible()
+    fill(page, "Name of the dataset", "again")
+    page.get_by_role("button", name="Build the dataset of 4 structures").click()
+    expect(page.get_by_text("4 structures in the dataset again.")).to_be_visible(timeout=60 * SECONDS)
+    watched.check()
