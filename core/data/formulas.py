@@ -16,10 +16,12 @@ class FormulaError(ValueError):
 
 
 def parse_formula(text: str) -> dict[str, int]:
-    """ "Ta1W1B6", "TaWB6" or "Ta2 W2 B12" -> {"Ta": 1, "W": 1, "B": 6}: the cell content, as typed.
+    """ "Ta1W1B6", "TaWB6" or "Ta2 W2 B12", "Ca(OH)2" -> {"Ta": 1, "W": 1, "B": 6}: the cell content, as typed.
 
     Raises FormulaError with a sentence for anything else.
     """
+    if "(" in text or "[" in text:
+        return _with_brackets(text)
     counts: dict[str, int] = {}
     place = 0
     while place < len(text):
@@ -43,9 +45,26 @@ def parse_formula(text: str) -> dict[str, int]:
     return counts
 
 
+def _with_brackets(text: str) -> dict[str, int]:
+    """ "Ca(OH)2", as pymatgen reads it."""
+    try:
+        amounts = Composition(text).get_el_amt_dict()
+    except Exception as error:  # pymatgen raises what it meets
+        raise FormulaError(f"The formula {text[:40]!r} cannot be read: write it as Ta1W1B6 or Ca(OH)2.") from error
+    counts = {symbol: int(amount) for symbol, amount in amounts.items()}
+    if not counts or any(counts[s] != amount or not 1 <= amount <= 1000 for s, amount in amounts.items()):
+        raise FormulaError(f"The formula {text[:40]!r} does not hold whole numbers of atoms that a cell can hold.")
+    return counts
+
+
 def atomic_numbers(counts: dict[str, int]) -> list[int]:
     """One atomic number per site, grouped by element."""
     return [Element(s).Z for s, n in counts.items() for _ in range(n)]
+
+
+def elements_of(formula: str) -> list[str]:
+    """The symbols in a reduced formula as pymatgen writes it, brackets and all: "Y(VMo)3" -> ["Y", "V", "Mo"]."""
+    return re.findall(r"[A-Z][a-z]?", formula)
 
 
 @lru_cache(maxsize=100_000)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from pymatgen.core import Element
 
-from core.data.formulas import parse_formula
+from core.data.formulas import elements_of
 from core.data.recipe import suspicious
 from core.data.tensors import TensorData
 from core.workflows.datasets import columns_of, get_dataset, imports_of, load_tensors
@@ -219,8 +219,8 @@ def _suspects(name: str, content: str) -> dict[str, np.ndarray]:
 def _presence(name: str, _: str) -> np.ndarray:
     """(F, 119) float32: 1 where the formula holds the element."""
     formulas = load_tensors(get_dataset(name)).formulas
-    numbers = {symbol: Element(symbol).Z for symbol in {s for f in formulas for s in parse_formula(f)}}
+    numbers = {element.symbol: element.Z for element in Element if element.Z < 119}
     found = np.zeros((len(formulas), 119), dtype=bool)
     for i, formula in enumerate(formulas):
-        found[i, [numbers[s] for s in parse_formula(formula)]] = True
+        found[i, [numbers[s] for s in elements_of(formula)]] = True
     return found

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from pymatgen.core import Element
 
-from core.data.formulas import parse_formula, pattern
+from core.data.formulas import elements_of, pattern
 from core.data.pairs import PairRules, align, draw_pairs, lowest_energy_pairs, pair_groups
 from core.data.tensors import TRAIN, VALIDATION, TensorData
 from core.models.checkpoint import CheckpointError, save_model
@@ -136,7 +136,7 @@ def _seen(data: TensorData) -> dict[str, Any]:
     natoms, energy = data.crystals.natoms[rows_], data.crystals.energy[rows_]
     energy = energy[torch.isfinite(energy)]
     formulas = [data.formulas[i] for i in torch.unique(data.formula[rows_]).tolist()]
-    elements = {e for f in formulas for e in parse_formula(f)}
+    elements = {e for f in formulas for e in elements_of(f)}
     return {
         "elements": sorted(elements, key=lambda s: Element(s).Z),
         "natoms": [int(natoms.min()), int(natoms.max())],

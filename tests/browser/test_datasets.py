@@ -22,6 +22,25 @@ def chart(page: Page, number: int) -> Locator:
     return page.get_by_test_id("stVegaLiteChart").nth(number)
 
 
+def settled(page: Page) -> None:
+    """The script has run and every chart is drawn."""
+    expect(page.get_by_test_id("stStatusWidget")).to_have_count(0)
+    expect(page.locator("[data-stale=true]")).to_have_count(0)
+    expect(chart(page, 4).locator("svg")).to_be_visible()
+
+
+def brush(page: Page, number: int) -> None:
+    """Drag over the middle of a chart."""
+    target = chart(page, number)
+    target.scroll_into_view_if_needed()
+    box = target.bounding_box()
+    assert box
+    page.mouse.move(box["x"] + 0.4 * box["width"], box["y"] + 60)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.8 * box["width"], box["y"] + 80, steps=8)
+    page.mouse.up()
+
+
 def press(page: Page, symbol: str, table: int = 0) -> None:
     """Click an element of a periodic table."""
     chart(page, table).locator("text", has_text=re.compile(f"^{symbol}$")).click(force=True)
@@ -31,25 +50,25 @@ def test_charts_filter_the_table_and_chips_take_filters_away(cold_app: AppServer
     page = watched.page
     page.goto(f"{cold_app.url}/datasets?dataset=starter")
     expect(chart(page, 4).locator("svg")).to_be_visible()
+    settled(page)
+    brush(page, 2)
+    page.wait_for_url("**energy=**")
+    expect(page.get_by_text(re.compile(r"[\d,]+ structures of \d+ formulas are shown"))).to_be_visible()
+    settled(page)
     press(page, "Ta")
     page.wait_for_url("**element=Ta**")
-    expect(page.get_by_text(re.compile(r"[\d,]+ structures of \d+ formulas are shown"))).to_be_visible()
-    chart(page, 1).locator("path[aria-roledescription=bar]").nth(3).click(force=True)
-    page.wait_for_url("**group=**")
     chip = page.get_by_role("button", name="with Ta")
     expect(chip).to_be_visible()
-    expect(chart(page, 2).locator("svg")).to_be_visible()
-    box = chart(page, 2).bounding_box()
-    assert box
-    page.mouse.move(box["x"] + 0.4 * box["width"], box["y"] + 80)
-    page.mouse.down()
-    page.mouse.move(box["x"] + 0.9 * box["width"], box["y"] + 90, steps=6)
-    page.mouse.up()
-    page.wait_for_url("**energy=**")
+    settled(page)
+    chart(page, 1).locator("path[aria-roledescription=bar]").nth(3).click(force=True)
+    page.wait_for_url("**group=**")
+    expect(page.get_by_role("button", name=re.compile("space group"))).to_be_visible()
+    settled(page)
     chip.click()
     page.wait_for_function("!location.search.includes('element=')")
     page.reload()
     expect(page.get_by_role("button", name=re.compile("space group"))).to_be_visible()
+    expect(page.get_by_role("button", name=re.compile("eV.atom"))).to_be_visible()
     watched.check()
 
 
@@ -93,7 +112,9 @@ def test_aflow_becomes_a_dataset_and_a_recipe_another(
     page.goto(f"{app.url}/datasets?new=aflow")
     expect(chart(page, 0).locator("svg")).to_be_visible()
     press(page, "C")
-    expect(page.get_by_label("The summons that is sent")).to_have_value(re.compile(r"^species\(\(B:Ta:W:C\),"))
+    expect(page.get_by_role("textbox", name="The summons that is sent")).to_have_value(
+        re.compile(r"^species\(\(B:Ta:W:C\),")
+    )
     page.get_by_role("button", name="Count the entries").click()
     expect(page.get_by_text("5 entries match.")).to_be_visible()
     fill(page, "Name of the dataset", "from aflow")
