@@ -15,6 +15,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,7 @@ def write_rows(path: Path, rows: int, seed: int = 0) -> None:
 
 
 class Memory:
-    """The most memory that this process and its children held together while the block ran, MB (unique and shared)."""
+    """The most memory that this process and its children held together while the block ran, MB as `used` counts."""
 
     def __init__(self, process: psutil.Process) -> None:
         self.process, self.peak = process, 0.0
@@ -116,13 +117,13 @@ class Memory:
 
 
 def used(process: psutil.Process) -> float:
-    """MB of a process and its children that are theirs alone; pages of mapped files belong to nobody."""
+    """MB of a process and its children without the pages of mapped files, which the system shares and can drop."""
     total = 0.0
-    for one in [process, *process.children(recursive=True)]:
-        try:
-            total += one.memory_full_info().uss / 1e6
-        except psutil.Error:
-            continue
+    with suppress(psutil.Error):
+        for one in [process, *process.children(recursive=True)]:
+            with suppress(OSError, psutil.Error):
+                rollup = Path(f"/proc/{one.pid}/smaps_rollup").read_text()
+                total += int(rollup.split("Anonymous:")[1].split()[0]) / 1e3
     return total
 
 

@@ -6,48 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import altair as alt
-import numpy as np
 import pandas as pd
 
 ACCENT = "#2f6f8f"
 MUTED = "#9aa3a8"
 WARM = "#c8793a"
-
-
-def elements(counts: Mapping[str, int]) -> alt.Chart:
-    """Structures that hold each element, most frequent first; at most 30 are drawn."""
-    rows = sorted(counts.items(), key=lambda item: -item[1])[:30]
-    data = pd.DataFrame(rows, columns=["element", "structures"])
-    return _bars(data, "element:N", "structures")
-
-
-def space_groups(counts: Mapping[str, int]) -> alt.Chart:
-    """Structures per space group, the 25 most frequent by number."""
-    named = {k: v for k, v in counts.items() if k != "0"}
-    rows = sorted(sorted(named.items(), key=lambda item: -item[1])[:25], key=lambda item: int(item[0]))
-    return _bars(pd.DataFrame(rows, columns=["space group", "structures"]), "space group:N", "structures")
-
-
-def histogram(values: np.ndarray, title: str, bins: int = 40, integer: bool = False) -> alt.Chart:
-    """How often values occur; NaN are left out. Binned here, so that the browser gets a few numbers."""
-    values = values[np.isfinite(values)]
-    if integer:
-        found, counts = np.unique(values.astype(int), return_counts=True)
-        return _bars(pd.DataFrame({title: found, "structures": counts}), f"{title}:O", "structures")
-    low, high = np.quantile(values, [0.002, 0.998]) if len(values) else (0.0, 1.0)
-    counts, edges = np.histogram(values, bins=bins, range=(low, max(high, low + 1e-6)))
-    data = pd.DataFrame({"from": edges[:-1], "to": edges[1:], "structures": counts})
-    return (
-        alt.Chart(data)
-        .mark_bar(color=ACCENT)
-        .encode(
-            x=alt.X("from:Q", bin="binned", title=title),
-            x2="to:Q",
-            y=alt.Y("structures:Q", title="structures"),
-            tooltip=[alt.Tooltip("from:Q", format=".3f"), alt.Tooltip("to:Q", format=".3f"), "structures:Q"],
-        )
-        .properties(height=220)
-    )
 
 
 def losses(metrics: Sequence[tuple[int, str, float]]) -> alt.Chart:
@@ -164,13 +127,3 @@ def _xy(fractions: Mapping[str, float], elements_: Sequence[str]) -> tuple[float
     second = fractions.get(elements_[1], 0.0)
     third = fractions.get(elements_[2], 0.0) if len(elements_) > 2 else 0.0
     return second + third / 2, third * 3**0.5 / 2
-
-
-def _bars(data: pd.DataFrame, x: str, y: str) -> alt.Chart:
-    name = x.split(":")[0]
-    return (
-        alt.Chart(data)
-        .mark_bar(color=ACCENT)
-        .encode(x=alt.X(x, sort=None, title=name, axis=alt.Axis(labelAngle=0)), y=alt.Y(f"{y}:Q"), tooltip=[name, y])
-        .properties(height=220)
-    )

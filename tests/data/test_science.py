@@ -13,22 +13,25 @@ from pymatgen.symmetry.groups import SpaceGroup
 
 from core.crystals import Crystals, from_structures, lattice_parameters, to_structures
 from core.data.encoding import decode, encode
-from core.data.formulas import FormulaError, atomic_numbers, parse_formula, pattern
+from core.data.formulas import FormulaError, atomic_numbers, elements_of, parse_formula, pattern
 from core.data.pairs import align
 from core.data.prototypes import atomic_volume, build, choose_formulas, decorate
 from core.data.symmetry import detect_groups
 from core.models.state import conditions_for
 
 
-@pytest.mark.parametrize("text", ["Ta1W1B6", "TaWB6", "Ta2 W2 B12", "B6TaW", "NaCl", "H2O", "BaTiO3", "CoCO"])
+@pytest.mark.parametrize(
+    "text", ["Ta1W1B6", "TaWB6", "Ta2 W2 B12", "B6TaW", "NaCl", "H2O", "BaTiO3", "CoCO", "Ca(OH)2", "Y(VMo)3"]
+)
 def test_formulas_are_read_as_pymatgen_reads_them(text: str) -> None:
     counts = parse_formula(text)
     assert Composition(counts) == Composition(text)
     assert len(atomic_numbers(counts)) == Composition(text).num_atoms
+    assert set(elements_of(text)) == {e.symbol for e in Composition(text).elements}
 
 
 @pytest.mark.parametrize(
-    "text", ["", "  ", "Xx2", "ta1", "Ta0", "Ta-1", "Ta(B)2", "Ta1.5", "<script>", "Ta99999", "2Ta"]
+    "text", ["", "  ", "Xx2", "ta1", "Ta0", "Ta-1", "Ta(B", "Ta(B0.5)3", "(", "Ta1.5", "<script>", "Ta99999", "2Ta"]
 )
 def test_what_is_no_formula_is_refused_in_a_sentence(text: str) -> None:
     with pytest.raises(FormulaError, match=r"\w+ \w+ \w+"):

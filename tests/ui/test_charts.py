@@ -24,20 +24,6 @@ def values(chart: Any) -> list[dict[str, Any]]:
     return [row for rows in chart.to_dict()["datasets"].values() for row in rows]
 
 
-def test_bars_hold_the_counts() -> None:
-    assert {r["element"]: r["structures"] for r in values(charts.elements({"B": 3, "Ta": 5}))} == {"B": 3, "Ta": 5}
-    found = [r["space group"] for r in values(charts.space_groups({"0": 9, "225": 2, "12": 7}))]
-    assert found == ["12", "225"], "unknown groups are not drawn; the rest is by number"
-
-
-def test_histograms_count_every_value_once() -> None:
-    data = np.concatenate([np.random.default_rng(0).normal(size=5000), [np.nan] * 7])
-    assert sum(r["structures"] for r in values(charts.histogram(data, "x"))) >= 0.99 * 5000
-    found = {r["atoms"]: r["structures"] for r in values(charts.histogram(np.array([4, 4, 9]), "atoms", integer=True))}
-    assert found == {4: 2, 9: 1}
-    assert charts.histogram(np.array([np.nan]), "x").to_dict()
-
-
 def test_loss_curves_tell_the_parts_apart_and_stay_small() -> None:
     metrics = [(s, n, 1.0 / (s + 1)) for s in range(5000) for n in ("loss", "validation_loss", "learning_rate")]
     rows = values(charts.losses(metrics))

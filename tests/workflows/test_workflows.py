@@ -10,10 +10,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from pymatgen.analysis.structure_matcher import StructureMatcher
+from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 from safetensors import safe_open
 
 from core.crystals import to_structures, unpack_cells
 from core.data.tensors import read_tensors
+from core.energy.load import load_potential
 from core.jobs import queue
 from core.workflows import hulls, models
 from core.workflows.context import Cancelled, UserError
@@ -366,6 +369,23 @@ def test_prototypes_become_a_dataset_and_an_interrupted_run_goes_on(tmp_path: Pa
     assert data.method == "CHGNet-0.3.0"
     with pytest.raises(UserError, match="no element"):
         build(PrototypeParams("x", ("Ti", "Qq"), potential="chgnet"), context)
+
+
+@pytest.mark.slow
+def test_fully_relaxed_prototypes_are_distinct_and_their_groups_are_spglibs(context: TestContext) -> None:
+    params = PrototypeParams("full", ("Ti", "B"), (3, 6), "chgnet", relax="full", max_formulas=1, min_polymorphs=3)
+    result = build(params, context)
+    data = load_tensors(get_dataset("full"))
+    assert len(data) == result["structures"] >= 2
+    structures = to_structures(data.crystals[torch.arange(len(data))])
+    for i, structure in enumerate(structures):
+        assert not any(StructureMatcher().fit(structure, other) for other in structures[:i])
+        assert SpacegroupAnalyzer(structure, symprec=0.1).get_space_group_number() == int(data.crystals.group[i])
+    chgnet = load_potential("chgnet")
+    force = chgnet.evaluate(data.crystals[torch.arange(len(data))].to(dtype=torch.float64)).forces
+    assert float(force.norm(dim=-1).max()) < 0.06, "relaxed: no force above fmax"
+    with pytest.raises(UserError, match="none of volume, full, none"):
+        build(PrototypeParams("x", ("Ti", "B"), potential="chgnet", relax="some"), context)
 
 
 def test_a_job_that_does_not_exist_is_said() -> None:
