@@ -72,11 +72,7 @@ class Structure(Base):
     """One crystal. `cell` is what `core.crystals.pack_cells` writes."""
 
     __tablename__ = "structures"
-    __table_args__ = (
-        UniqueConstraint("import_id", "label"),
-        Index("ix_structures_import_formula", "import_id", "formula"),
-        Index("ix_structures_system", "chemical_system"),
-    )
+    __table_args__ = (UniqueConstraint("import_id", "label"),)
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
     import_id: Mapped[int] = mapped_column(ForeignKey("imports.id", ondelete="CASCADE"))
     label: Mapped[str]  # auid, file name or content hash: unique within its import
