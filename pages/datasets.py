@@ -21,18 +21,19 @@ datasets = list_datasets()
 names = [d.name for d in datasets]
 
 wanted_form = selected("new")
+form = wanted_form if wanted_form in FORMS else "files"
 with st.expander("New dataset", icon=":material/add_circle:", expanded=not datasets or wanted_form in FORMS):
-    form = st.segmented_control(
+    picked = st.segmented_control(
         "From",
         list(FORMS),
-        default=wanted_form if wanted_form in FORMS else "files",
+        default=form,
         format_func=lambda key: FORMS[key][0],
         label_visibility="collapsed",
-        key=f"new-{selected('like')}",
+        key=f"new-{form}",  # the URL says which form is open, also after the browser's Back
     )
-    if form and form != wanted_form and (wanted_form or form != "files"):
-        st.query_params["new"] = form
-    FORMS[form or "files"][1]()
+    if picked and picked != form:
+        go("like", new=picked)
+    FORMS[form][1]()
 
 job_id = selected_int("job")
 if job_id is not None:
@@ -54,12 +55,12 @@ if not datasets:
 
 wanted = selected("dataset")
 left, right = st.columns([6, 1], vertical_alignment="bottom")
-chosen = left.selectbox("Dataset", names, index=names.index(wanted) if wanted in names else 0)
+shown = wanted if wanted in names else names[0]
+chosen = left.selectbox("Dataset", names, index=names.index(shown), key=f"dataset-{shown}")
 if wanted and wanted not in names:
     st.warning("The link names a dataset that is not here; another one is shown.", icon=":material/info:")
-if chosen != wanted:
-    kept = {k: v for k, v in st.query_params.to_dict().items() if k in ("job", "new", "like", "show")}
-    st.query_params.from_dict({**kept, "dataset": chosen})
+if chosen != shown:
+    go(*(set(st.query_params) - {"job", "new", "show"}), dataset=chosen)
 with right.popover("Delete", icon=":material/delete:", width="stretch"):
     st.write(f"{plain(chosen)} is removed, with structures that no other dataset shares.")
     if st.button("Delete this dataset", type="primary"):

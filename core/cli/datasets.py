@@ -21,7 +21,7 @@ def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
     _add_build(parts, shared)
     parser = add(parts, shared, "aflow", "what matches a summons to AFLOW's search API, fetched as a dataset", _aflow)
     parser.add_argument("summons", help='as "species(B,Ta),nspecies(2)"; what the import needs is added')
-    parser.add_argument("--name", required=True)
+    parser.add_argument("--name", default="")
     parser.add_argument("--dft-type", default="PAW_PBE", help='entries of other types are left out; "" takes all')
     parser.add_argument("--count", action="store_true", help="only ask how many entries match")
     add_detach(parser)
@@ -65,22 +65,30 @@ def _add_build(parts: Any, shared: argparse.ArgumentParser) -> None:
     parser.add_argument("--min-polymorphs", type=int, help="drop formulas with fewer structures")
     parser.add_argument("--drop-suspicious", action="store_const", const=False, dest="suspicious")
     parser.add_argument("--drop-duplicates", action="store_const", const=False, dest="duplicates")
-    parser.add_argument("--split", type=float, help="share of the formulas for validation (default 0.05)")
+    parser.add_argument("--split", type=float, help="share of the formulas for validation (0.05), drawn anew")
     parser.add_argument("--seed", type=int)
     parser.add_argument("--new-split", action="store_const", const=False, dest="own_split", help="not the files' own")
     add_detach(parser)
 
 
 def _build(asked: argparse.Namespace) -> dict[str, Any]:
-    from core.data.recipe import Recipe
-    from core.workflows.datasets import BuildParams, get_dataset, recipe_of
+    from core.data.recipe import Recipe, check_recipe
+    from core.workflows.context import UserError
+    from core.workflows.datasets import BuildParams, check_new_name, get_dataset, recipe_of
 
     base = recipe_of(get_dataset(asked.like).recipe) if asked.like else Recipe()
     given = {"methods": asked.method and tuple(asked.method)}
     names = ("atoms", "energy", "elements", "without", "groups", "min_share", "suspicious", "duplicates")
     given |= {name: getattr(asked, name) for name in (*names, "min_polymorphs", "split", "seed", "own_split")}
     chosen = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items() if v is not None}
-    values = {**asdict(base), **chosen}
+    if {"split", "seed"} & set(chosen):
+        chosen.setdefault("own_split", False)  # a split that was asked for is a new one
+    values: dict[str, Any] = {**asdict(base), **chosen}
+    check_new_name(asked.name)
+    try:
+        check_recipe(Recipe(**values))
+    except ValueError as error:
+        raise UserError(str(error)) from error
     params = BuildParams(**values, imports=tuple(asked.imports), name=asked.name)
     result = run_job("build", f"Build {asked.name}", params, "io", asked.detach)
     if not is_json(asked) and "structures" in result:
@@ -101,12 +109,14 @@ def _words(stage: str) -> str:
 
 def _aflow(asked: argparse.Namespace) -> dict[str, Any]:
     from core.workflows.aflow import AflowParams, count_entries
+    from core.workflows.datasets import check_new_name
 
     if asked.count:
         count = count_entries(asked.summons)
         if not is_json(asked):
             print(f"{count:,} entries match")
         return {"matching": count}
+    check_new_name(asked.name)
     params = AflowParams(asked.summons, asked.name, asked.dft_type)
     result = run_job("aflow", f"AFLOW {asked.name}", params, "io", asked.detach)
     _say_taken(asked, result)
@@ -121,8 +131,14 @@ def _say_taken(asked: argparse.Namespace, result: dict[str, Any]) -> None:
 
 
 def _import(asked: argparse.Namespace) -> dict[str, Any]:
+    from core.workflows.context import UserError
+    from core.workflows.datasets import check_new_name
     from core.workflows.imports import ImportParams
 
+    check_new_name(asked.name)
+    missing = [f for f in asked.files if not f.is_file()]
+    if missing:
+        raise UserError(f"There is no file {missing[0]}.")
     params = ImportParams(tuple(str(f.resolve()) for f in asked.files), asked.name, asked.method)
     result = run_job("import", f"Import {asked.name}", params, "io", asked.detach)
     _say_taken(asked, result)
@@ -183,4 +199,6 @@ def _delete(asked: argparse.Namespace) -> dict[str, Any]:
     from core.workflows.datasets import delete_dataset
 
     delete_dataset(asked.name)
+    if not is_json(asked):
+        print(f"{asked.name} is deleted")
     return {"deleted": asked.name}

@@ -112,7 +112,7 @@ class ArrayWriter:
 
     def _append_energies(self, rows: Sequence[Row]) -> None:
         """A method met late has NaN for the rows before."""
-        for method in {m for r in rows for m in r.energies} - set(self._methods):
+        for method in dict.fromkeys(m for r in rows for m in r.energies if m not in self._methods):  # as they come
             name = f"energy.{len(self._methods)}"
             self._methods[method] = len(self._methods)
             self._files[name] = (self.folder / name).open("wb")

@@ -22,6 +22,7 @@ WORDS = {
     "groups": "space groups",
     "duplicates": "duplicates dropped",
     "polymorphs": "polymorphs per formula",
+    "polymorphs again": "polymorphs per formula, again",
 }
 
 
@@ -55,6 +56,23 @@ class Recipe:
 
 
 PAPER = Recipe(atoms=(4, 60), energy=(-5.0, 5.0), min_share=0.01, min_polymorphs=7)
+
+
+def check_recipe(recipe: Recipe) -> None:
+    """Raises ValueError with a sentence for values that make no sense."""
+    for name, window in (("atoms per cell", recipe.atoms), ("formation energy", recipe.energy)):
+        if window and not window[0] <= window[1]:
+            raise ValueError(f"The range of the {name} is upside down: {window[0]:g} is above {window[1]:g}.")
+    if not 0 <= recipe.min_share < 1:
+        raise ValueError("The smallest share is a number from 0 to 1: 0.01 is one per cent.")
+    if not 0 <= recipe.split < 1:
+        raise ValueError("The share for validation is a number from 0 to 1: 0.05 is five per cent.")
+    if recipe.min_polymorphs < 1:
+        raise ValueError("The number of polymorphs per formula is 1 or more.")
+    if not all(1 <= g <= 230 for g in recipe.groups):
+        raise ValueError("Space groups are numbers from 1 to 230.")
+    for symbol in (*recipe.elements, *recipe.without):
+        _number(symbol)
 
 
 @dataclass(frozen=True)
@@ -117,7 +135,7 @@ class Columns:
         for part in self.arrays:
             for method, values in part.energies.items():
                 counts[method] = counts.get(method, 0) + int(np.isfinite(values).sum())
-        return counts
+        return {method: count for method, count in counts.items() if count}
 
     def energy(self, methods: Sequence[str]) -> np.ndarray:
         """(M,) float32 eV/atom by the first of the methods that each structure has, NaN without."""
@@ -158,8 +176,11 @@ def side_by_side(arrays: Sequence[StructureArrays]) -> Columns:
 def apply_recipe(columns: Columns, recipe: Recipe) -> tuple[np.ndarray, list[Stage]]:
     """(M,) bool which structures stay, and what each filter left. Duplicates are not looked for here.
 
-    Raises ValueError for an element that is none.
+    Raises ValueError for a recipe that makes no sense (`check_recipe`), or whose energies nobody has.
     """
+    check_recipe(recipe)
+    if recipe.energy and not recipe.methods:
+        raise ValueError("No structure has a formation energy: take the energy window away.")
     energy = columns.energy(recipe.methods)
     keep = np.ones(len(columns), dtype=bool)
     stages = [stage_of(columns, keep, "all")]
@@ -170,11 +191,11 @@ def apply_recipe(columns: Columns, recipe: Recipe) -> tuple[np.ndarray, list[Sta
 
     if recipe.elements or recipe.without:
         narrow("elements", _chemistry(columns, recipe))
-    if recipe.methods and recipe.energy:
+    if recipe.energy:
         narrow("method", np.isfinite(energy))
     if recipe.atoms:
         narrow("atoms", (columns.natoms >= recipe.atoms[0]) & (columns.natoms <= recipe.atoms[1]))
-    if recipe.energy and recipe.methods:
+    if recipe.energy:
         with np.errstate(invalid="ignore"):
             narrow("energy", (energy > recipe.energy[0]) & (energy < recipe.energy[1]))
     if not recipe.suspicious:

@@ -199,13 +199,17 @@ class Training:
         return {name: value.detach() for name, value in parts.items()}, len(batch)
 
     def _next_batch(self) -> Examples:
-        if self._order and self._place >= len(self._order):
-            self.epoch, self._place, self._order = self.epoch + 1, 0, []
         if not self._order:
-            self.train = self.train.at(self.epoch)
-            self._order = list(batches(self.train.sizes, self.config.batch, self.config.seed, self.epoch))
+            self._begin_epoch()
+        if self._place >= len(self._order):  # also where a run was saved after an epoch's last batch
+            self.epoch, self._place = self.epoch + 1, 0
+            self._begin_epoch()
         self._place += 1
         return self.train[self._order[self._place - 1]].to(self.fabric.device)
+
+    def _begin_epoch(self) -> None:
+        self.train = self.train.at(self.epoch)
+        self._order = list(batches(self.train.sizes, self.config.batch, self.config.seed, self.epoch))
 
     def _losses(self, batch: Examples, seed: int, drop: float) -> dict[str, Tensor]:
         """The flow's regression at random times, everything drawn on the CPU from one seed."""

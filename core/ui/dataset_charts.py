@@ -25,13 +25,16 @@ def cell_sizes(counts: Mapping[int, int]) -> alt.Chart:
     """Structures per number of atoms in the cell; brushing picks a range of `atoms`."""
     data = pd.DataFrame(sorted(counts.items()), columns=["atoms", "structures"])
     data = data.assign(low=data["atoms"] - 0.45, high=data["atoms"] + 0.45)
-    return _histogram(data, "atoms per cell", "d")
+    few = len(data) > 0 and data["atoms"].max() - data["atoms"].min() < 6
+    middle = float(data["atoms"].mean()) if len(data) else 0.0
+    scale = alt.Scale(domain=[max(0.0, middle - 5), middle + 5]) if few else alt.Scale(zero=False, nice=False)
+    return _histogram(data, "atoms per cell", "d", scale)
 
 
 def energies(edges: np.ndarray, counts: np.ndarray) -> alt.Chart:
     """Formation energies; brushing picks a range. The outermost bars hold everything beyond."""
     data = pd.DataFrame({"low": edges[:-1], "high": edges[1:], "structures": counts})
-    return _histogram(data, "formation energy (eV/atom)", ".3f")
+    return _histogram(data, "formation energy (eV/atom)", ".3f", alt.Scale(zero=False, nice=False))
 
 
 def coordinates(edges: np.ndarray, counts: np.ndarray) -> alt.Chart:
@@ -82,15 +85,21 @@ def remaining(stages: Sequence[Mapping[str, object]]) -> alt.Chart:
     )
 
 
-def _histogram(data: pd.DataFrame, title: str, form: str) -> alt.Chart:
+def _histogram(data: pd.DataFrame, title: str, form: str, scale: alt.Scale) -> alt.Chart:
     brush = alt.selection_interval(name="pick", encodings=["x"])
     return (
         alt.Chart(data)
         .mark_bar(color=ACCENT)
         .encode(
-            x=alt.X("low:Q", bin="binned", title=title, scale=alt.Scale(zero=False, nice=False)),
+            x=alt.X(
+                "low:Q",
+                bin="binned",
+                title=title,
+                scale=scale,
+                axis=alt.Axis(tickMinStep=1) if form == "d" else alt.Axis(),
+            ),
             x2="high:Q",
-            y=alt.Y("structures:Q", title="structures"),
+            y=alt.Y("structures:Q", title="structures", axis=alt.Axis(tickMinStep=1, format=",d")),
             tooltip=[
                 alt.Tooltip("low:Q", title="from", format=".3f" if form != "d" else ".0f"),
                 alt.Tooltip("high:Q", title="to", format=".3f" if form != "d" else ".0f"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import streamlit as st
@@ -19,7 +20,7 @@ def selection() -> Selection:
     element, group = query.get("element"), query.get("group", "")
     return Selection(
         element=element if element and Element.is_valid_symbol(element) else None,
-        group=int(group) if group.isdigit() and 0 <= int(group[:4]) <= 230 else None,
+        group=int(group) if group.isascii() and group.isdecimal() and int(group[:4]) <= 230 else None,
         formula=query.get("formula") or None,
         atoms=_range(query.get("atoms")),
         energy=_range(query.get("energy")),
@@ -71,9 +72,10 @@ def picked(event: Any) -> dict[str, Any]:
 def _range(text: str | None) -> tuple[float, float] | None:
     low, colon, high = (text or "").partition(":")
     try:
-        return (float(low), float(high)) if colon else None
+        window = (float(low), float(high))
     except ValueError:
         return None
+    return window if colon and all(map(math.isfinite, window)) else None
 
 
 def _words(window: tuple[float, float] | None, unit: str, digits: int) -> str:

@@ -11,7 +11,7 @@ import streamlit as st
 from core.data.recipe import WORDS, Recipe, Stage
 from core.ui.dataset_charts import remaining
 from core.ui.dataset_filter import choose
-from core.ui.widgets import go, pages, plain
+from core.ui.widgets import counted, go, pages, plain
 from core.workflows.dataset_export import export_bytes
 from core.workflows.dataset_query import Selection, suspects
 from core.workflows.datasets import imports_of, recipe_of
@@ -31,7 +31,6 @@ def show_quality(dataset: Dataset, _: Selection) -> None:
         with column, st.container(border=True):
             st.metric(reason, f"{len(found):,}")
             if st.button("Show them", key=f"suspects-{reason}", disabled=not len(found), width="stretch"):
-                st.session_state.pop(f"show-{dataset.id}", None)
                 choose(reason=reason, show="structures")
     st.caption(
         "Volumes are compared with those of the elements, fitted to the imports: under a third, over four times."
@@ -51,7 +50,8 @@ def show_quality(dataset: Dataset, _: Selection) -> None:
     with store().session() as session:
         listed = rows.skipped_rows(session, imports, PAGE, offset, chosen)
     frame = pd.DataFrame([(r.place, r.reason, r.detail) for r in listed], columns=["where", "reason", "what is wrong"])
-    st.dataframe(frame, hide_index=True, placeholder="")
+    narrow = st.column_config.Column(width="small")
+    st.dataframe(frame, hide_index=True, placeholder="", column_config={"where": narrow, "reason": narrow})
     if total > offset + PAGE and len(listed) < PAGE:
         st.caption("Of very many such rows the first 10,000 are kept with their sentence.")
 
@@ -63,19 +63,27 @@ def show_recipe(dataset: Dataset, _: Selection) -> None:
     left, right = st.columns(2, gap="large")
     with left:
         st.markdown("**Filters**")
-        st.dataframe(pd.DataFrame(recipe_words(recipe), columns=["what", "value"]), hide_index=True)
-        part = summary["validation"]
-        st.caption(
-            f"Split by formula: {summary['structures'] - part:,} structures to learn from, {part:,} for validation. "
-            f"Content {dataset.hash[:12]}."
+        st.dataframe(
+            pd.DataFrame(recipe_words(recipe, summary.get("split") == "files"), columns=["what", "value"]),
+            hide_index=True,
         )
+        part = summary["validation"]
+        how = "Split as the files name it" if summary.get("split") == "files" else "Split by formula"
+        left_over = counted(summary["structures"] - part, "structure")
+        st.caption(f"{how}: {left_over} to learn from, {part:,} for validation. Content {dataset.hash[:12]}.")
+        if both := summary.get("formulas_in_both"):
+            st.warning(
+                f"{counted(both, 'formula')} of this split stand in both parts: what is measured on validation is not "
+                "measured on new formulas. *Filter and split* draws a split by formula.",
+                icon=":material/warning:",
+            )
         _downloads(dataset)
         if st.button("Build again with other filters", icon=":material/tune:"):
             go(new="recipe", like=dataset.name)
     with right:
         if summary.get("stages"):
             st.markdown("**What each filter left**")
-            show_stages([Stage(**s) for s in summary["stages"]])
+            show_stages([Stage(**s) for s in summary["stages"]], dataset.hash[:8])
         st.markdown("**Where its structures come from**")
         for known in imports_of(dataset):
             with st.container(border=True):
@@ -107,11 +115,12 @@ def _downloads(dataset: Dataset) -> None:
             )
 
 
-def show_stages(stages: Sequence[Stage]) -> None:
+def show_stages(stages: Sequence[Stage], key: str) -> None:
     """A table and a chart of what remains after each filter."""
     named = [(WORDS.get(s.name, s.name) if s.name != "all" else "everything", s) for s in stages]
     if len(named) > 1:
-        st.altair_chart(remaining([{"filter": name, "structures": s.structures} for name, s in named]))
+        bars = [{"filter": name, "structures": s.structures} for name, s in named]
+        st.altair_chart(remaining(bars), key=f"stages-{len(bars)}-{key}")
     frame = pd.DataFrame(
         [(name, s.structures, s.formulas, s.elements, s.groups) for name, s in named],
         columns=["after", "structures", "formulas", "elements", "space groups"],
@@ -120,7 +129,7 @@ def show_stages(stages: Sequence[Stage]) -> None:
     st.dataframe(frame, hide_index=True, column_config=counts)
 
 
-def recipe_words(recipe: Recipe) -> list[tuple[str, str]]:
+def recipe_words(recipe: Recipe, own_split: bool) -> list[tuple[str, str]]:
     """A recipe as a person reads it; filters that are off are left out."""
     words = [("energies", " then ".join(recipe.methods) or "none")]
     if recipe.elements:
@@ -141,7 +150,6 @@ def recipe_words(recipe: Recipe) -> list[tuple[str, str]]:
         words.append(("duplicates", "dropped, the lowest in energy kept"))
     if recipe.min_polymorphs > 1:
         words.append(("polymorphs per formula", f"{recipe.min_polymorphs} or more"))
-    words.append(("validation", f"{100 * recipe.split:g} % of the formulas, elements balanced, seed {recipe.seed}"))
-    if recipe.own_split:
-        words.append(("split named in the files", "kept where every row names it"))
+    drawn = f"{100 * recipe.split:g} % of formulas, elements balanced, seed {recipe.seed}"
+    words.append(("validation", "as the files name it" if own_split else drawn))
     return words

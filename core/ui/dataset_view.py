@@ -7,19 +7,21 @@ import pandas as pd
 import streamlit as st
 import torch
 
+from core.data.aflow import CITATION, METHOD, TERMS
 from core.ui import dataset_charts as charts
 from core.ui import periodic_table
 from core.ui.dataset_filter import chips, choose, forget, picked, selection
 from core.ui.dataset_recipe import show_quality, show_recipe
 from core.ui.viewer import show_crystal
-from core.ui.widgets import energy, pages, plain, selected
+from core.ui.widgets import energy, go, pages, plain, selected
 from core.workflows.dataset_query import ORDERS, Selection, facets, polymorphs, rows_of
-from core.workflows.datasets import imports_of, load_tensors
+from core.workflows.datasets import load_tensors
 from core.workflows.store import store
 from db import structures as rows
 from db.tables import Dataset
 
 PAGE = 25
+ENERGY = "formation energy (eV/atom)"
 SIDE_BY_SIDE = 3
 VIEWS = {
     "overview": "Overview",
@@ -40,29 +42,29 @@ def show_dataset(dataset: Dataset) -> None:
     columns[3].metric("elements", len(summary["elements"]))
     columns[4].metric("space groups", len([g for g in summary["space_groups"] if g != "0"]))
     columns[5].metric("atoms per cell", f"{summary['natoms'][0]}–{summary['natoms'][1]}")
-    wanted = selected("show")
-    view = st.segmented_control(
+    view = selected("show")
+    view = view if view in VIEWS else "overview"
+    picked_view = st.segmented_control(
         "Show",
         list(VIEWS),
-        default=wanted if wanted in VIEWS else "overview",
+        default=view,
         format_func=VIEWS.__getitem__,
         label_visibility="collapsed",
-        key=f"show-{dataset.id}",
+        key=f"show-{dataset.id}-{view}",  # the URL says what is shown, also after the browser's Back
     )
-    for known in imports_of(dataset):
-        if "terms" in known.notes:
-            st.caption(f"{plain(known.notes['terms'])} Cite {plain(known.notes['citation'])}")
-    if view and view != wanted and (wanted or view != "overview"):
-        st.query_params["show"] = view
+    if picked_view and picked_view != view:
+        go("rows", show=picked_view)
+    if any(m == METHOD or m.startswith((f"{METHOD}-", f"{METHOD}+")) for m in summary["methods"]):
+        st.caption(f"Data of AFLOW. {TERMS} Cite {CITATION}")
     shown = {"polymorphs": _polymorphs, "structures": _structures, "quality": show_quality, "recipe": show_recipe}
     chosen = selection()
     chips(chosen)
-    shown.get(view or "overview", _overview)(dataset, chosen)
+    shown.get(view, _overview)(dataset, chosen)
 
 
 def _overview(dataset: Dataset, chosen: Selection) -> None:
     found = facets(dataset, chosen)
-    method = plain(dataset.method) or "none"
+    method = energies_in_words(dataset)
     if chosen:
         st.caption(f"{found.structures:,} structures of {found.formulas:,} formulas are shown. Energies: {method}.")
     else:
@@ -79,13 +81,15 @@ def _overview(dataset: Dataset, chosen: Selection) -> None:
         if hit := picked(event):
             choose(element=hit["element"])
     with right:
-        st.markdown("**Space groups** :small[click one to filter]")
+        many = len([g for g in found.groups if g])
+        which = f"the 25 most frequent of {many}; click one to filter" if many > 25 else "click one to filter"
+        st.markdown(f"**Space groups** :small[{which}]")
         event = st.altair_chart(charts.space_groups(found.groups), on_select="rerun", key=f"groups-{version}")
         if hit := picked(event):
             choose(group=hit["space group"])
     left, middle, right = st.columns(3, gap="medium")
     with left:
-        st.markdown("**Formation energy** :small[brush to filter]")
+        st.markdown("**Formation energy** :small[brush to filter; the ends hold what is beyond]")
         if found.energy is None:
             st.caption("These structures have no energies.")
         else:
@@ -108,11 +112,21 @@ def _overview(dataset: Dataset, chosen: Selection) -> None:
     _structures(dataset, chosen)
 
 
+def energies_in_words(dataset: Dataset) -> str:
+    """Which energies the dataset has, and for how many of its structures."""
+    known, total = dataset.summary["energies"], dataset.summary["structures"]
+    if not known:
+        return "none; rows carry them as enthalpy_formation_atom or formation_energy_per_atom, in eV/atom"
+    return plain(dataset.method) + (f" for {known:,} of {total:,} structures" if known < total else "")
+
+
 def _polymorphs(dataset: Dataset, chosen: Selection) -> None:
     data = load_tensors(dataset)
     left, middle, right = st.columns([2, 2, 3], vertical_alignment="bottom")
     order = left.selectbox("Order", ["polymorphs", "energy span", "formula"], key="group-order")
-    text = middle.text_input("Formula contains", value=chosen.formula or "", placeholder="TaB", key="group-formula")
+    text = middle.text_input(
+        "Formula contains", value=chosen.formula or "", placeholder="TaB", key=f"formula-{chosen.formula}"
+    )
     if text != (chosen.formula or ""):
         if text:
             choose(formula=text)
@@ -145,7 +159,7 @@ def _polymorphs(dataset: Dataset, chosen: Selection) -> None:
             selection_mode="single-row",
             key=f"formulas-{dataset.id}-{order}-{offset}-{hash(chosen)}",
             column_config={c: st.column_config.NumberColumn(format="%.4f") for c in frame.columns[2:]},
-            height=330,
+            height=min(330, 38 + 35 * len(frame)),
             placeholder="",
         )
     at = event["selection"]["rows"]
@@ -172,7 +186,11 @@ def _side_by_side(dataset: Dataset, formula: str) -> None:
     for column, row in zip(st.columns(SIDE_BY_SIDE), shown.tolist(), strict=False):
         with column:
             value = float(data.crystals.energy[row])
-            above = f", {value - lowest:.3f} above the lowest" if np.isfinite(value) and row != int(members[0]) else ""
+            above = (
+                f", {value - lowest:.3f} eV/atom above the lowest"
+                if np.isfinite(value) and row != int(members[0])
+                else ""
+            )
             st.markdown(
                 f"Space group **{int(data.crystals.group[row]) or '–'}**, {int(data.crystals.natoms[row])} atoms  \n"
                 f":small[{energy(value if np.isfinite(value) else None, 4)}{above}]"
@@ -201,7 +219,7 @@ def _structures(dataset: Dataset, chosen: Selection) -> None:
                 "formula": [data.formulas[i] for i in data.formula[part].tolist()],
                 "atoms": crystals.natoms[part].numpy(),
                 "space group": [g or None for g in crystals.group[part].tolist()],
-                "formation energy (eV/atom)": crystals.energy[part].numpy().astype(float),
+                **({ENERGY: crystals.energy[part].numpy().astype(float)} if dataset.summary["energies"] else {}),
                 "part": ["validation" if s else "training" for s in data.split[part].tolist()],
                 "name": [names.get(int(i), "gone") for i in data.ids[part].tolist()],
             }
@@ -212,8 +230,8 @@ def _structures(dataset: Dataset, chosen: Selection) -> None:
             on_select="rerun",
             selection_mode="single-row",
             key=f"structures-{dataset.id}-{order}-{offset}-{hash(chosen)}",
-            column_config={"formation energy (eV/atom)": st.column_config.NumberColumn(format="%.4f")},
-            height=420,
+            column_config={ENERGY: st.column_config.NumberColumn(format="%.4f")},
+            height=min(420, 38 + 35 * len(frame)),
             placeholder="",
         )
     at = min((event["selection"]["rows"] or [0])[0], len(part) - 1)

@@ -10,7 +10,8 @@ import pandas as pd
 import streamlit as st
 from pymatgen.core import Element
 
-_EMPTY, _CHOSEN = "#eceff1", "#2f6f8f"
+_EMPTY, _CHOSEN = "#90a4ae33", "#2f6f8f"  # the first is a veil over any background
+_INK, _INK_ON_DARK, _INK_OF_EMPTY = "#263238", "#ffffff", "#82909a"
 
 
 @cache
@@ -37,7 +38,10 @@ def heat_map(values: Mapping[str, tuple[int, float | None]], by_energy: bool = F
         shown = energy if by_energy else (float(count) if count else None)
         rows.append((symbol, Element(symbol).long_name, x, y, count or None, energy, shown))
     data = pd.DataFrame(rows, columns=["element", "name", "x", "y", "structures", "energy", "shown"])
-    data["dark"] = _dark(data["shown"], by_energy)
+    dark = _dark(data["shown"], by_energy)
+    data["ink"] = [
+        _INK_OF_EMPTY if pd.isna(v) else _INK_ON_DARK if d else _INK for v, d in zip(data["shown"], dark, strict=True)
+    ]
     filled = data[data["shown"].notna()]
     title = "mean formation energy (eV/atom)" if by_energy else "structures"
     scale = alt.Scale(scheme="redyellowblue", reverse=True) if by_energy else alt.Scale(type="symlog", scheme="teals")
@@ -67,9 +71,10 @@ def element_picker(label: str, key: str, default: Collection[str] = (), most: in
     st.session_state.setdefault(clicks, 0)
     place = st.empty()
     chosen = set(st.session_state[key])
-    data = pd.DataFrame([(s, *xy, s in chosen) for s, xy in places().items()], columns=["element", "x", "y", "dark"])
+    rows = [(s, *xy, s in chosen, _INK_ON_DARK if s in chosen else _INK_OF_EMPTY) for s, xy in places().items()]
+    data = pd.DataFrame(rows, columns=["element", "x", "y", "chosen", "ink"])
     pick = alt.selection_point(name="pick", fields=["element"], on="click")
-    colour = alt.condition("datum.dark", alt.value(_CHOSEN), alt.value(_EMPTY))
+    colour = alt.condition("datum.chosen", alt.value(_CHOSEN), alt.value(_EMPTY))
     chart = _table(data, _cells(data).encode(color=colour, tooltip=["element:N"]).add_params(pick), size=26)
     event = st.altair_chart(chart, on_select="rerun", key=f"{key}-table-{st.session_state[clicks]}")
     for picked in event.get("selection", {}).get("pick", []):
@@ -84,24 +89,22 @@ def element_picker(label: str, key: str, default: Collection[str] = (), most: in
 
 def _cells(data: pd.DataFrame) -> alt.Chart:
     x, y = _axes()
-    return alt.Chart(data).mark_rect(stroke="white", strokeWidth=1.5, cornerRadius=3, cursor="pointer").encode(x=x, y=y)
+    return alt.Chart(data).mark_rect(cornerRadius=3, cursor="pointer").encode(x=x, y=y)
 
 
 def _axes() -> tuple[alt.X, alt.Y]:
     """Every column and row of the table, whatever is drawn; row 8 stays empty."""
-    x = alt.X("x:O", axis=None, scale=alt.Scale(domain=list(range(1, 19))))
-    return x, alt.Y("y:O", axis=None, scale=alt.Scale(domain=list(range(1, 11))))
+    x = alt.X("x:O", axis=None, scale=alt.Scale(domain=list(range(1, 19)), paddingInner=0.06))
+    return x, alt.Y("y:O", axis=None, scale=alt.Scale(domain=list(range(1, 11)), paddingInner=0.06))
 
 
 def _table(data: pd.DataFrame, cells: alt.Chart, size: int = 32) -> alt.LayerChart:
     x, y = _axes()
-    ground = alt.Chart(data).mark_rect(color=_EMPTY, stroke="white", strokeWidth=1.5, cornerRadius=3).encode(x=x, y=y)
+    ground = alt.Chart(data).mark_rect(color=_EMPTY, cornerRadius=3).encode(x=x, y=y)
     names = (
         alt.Chart(data)
         .mark_text(fontSize=11 if size > 28 else 10)
-        .encode(
-            x=x, y=y, text="element:N", color=alt.condition("datum.dark", alt.value("#ffffff"), alt.value("#263238"))
-        )
+        .encode(x=x, y=y, text="element:N", color=alt.Color("ink:N", scale=None))
     )
     chart = alt.layer(ground, cells, names)
     return chart.properties(width=18 * size, height=10 * size * 0.86).configure_view(stroke=None)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import streamlit as st
 
-from core.data.recipe import PAPER, Recipe
+from core.data.recipe import PAPER, Columns, Recipe
 from core.jobs import queue
 from core.ui.conditions import space_group_picker
 from core.ui.dataset_recipe import show_stages
 from core.ui.periodic_table import places
-from core.ui.widgets import go, selected, sentences
+from core.ui.widgets import go, plain, selected, sentences
 from core.workflows.datasets import (
     BuildParams,
     check_new_name,
@@ -17,6 +19,7 @@ from core.workflows.datasets import (
     filtered,
     find_imports,
     get_dataset,
+    has_own_split,
     imports_of,
     list_imports,
     recipe_of,
@@ -36,16 +39,19 @@ def build_form() -> None:
         return
     like = selected("like")
     base, chosen = _OFF, [known[0].name]
-    if like:
+    shown = selected("dataset")
+    if like or shown:
         with sentences():
-            dataset = get_dataset(like)
-            base, chosen = recipe_of(dataset.recipe), [i.name for i in imports_of(dataset)]
-            st.caption(f"Begins with the filters of {like}.")
+            dataset = get_dataset(like or shown or "")
+            chosen = [i.name for i in imports_of(dataset)]
+            if like:
+                base = recipe_of(dataset.recipe)
+                st.caption(f"Begins with the filters of {plain(like)}.")
     if st.toggle(
         "Begin with the paper's filters", key=f"paper-{like}", help="4 to 60 atoms, 1 % share, groups of 7, ±5 eV"
     ):
-        base = PAPER
-    key = f"{like}-{base == PAPER}"  # other defaults make other widgets
+        base = replace(PAPER, methods=base.methods)
+    key = f"{like}-{shown}-{base.min_polymorphs}-{base.atoms}"  # other defaults make other widgets
     left, right = st.columns([4, 5], gap="large")
     with left:
         names = st.multiselect("Imports", [i.name for i in known], default=chosen, key=f"imports-{key}")
@@ -55,24 +61,26 @@ def build_form() -> None:
     with sentences():
         columns = columns_of([i.id for i in find_imports(names)])
         with left:
-            recipe = _filters(base, list(columns.methods), key)
+            recipe = _filters(base, columns, key)
         recipe = with_method(recipe, columns)
         keep, stages = filtered(columns, recipe)
         with right:
             st.markdown("**What remains after each filter**")
-            show_stages(stages)
+            show_stages(stages, key)
             if not recipe.duplicates:
                 st.caption("Duplicates are looked for while the dataset is built.")
             _submit(recipe, names, int(keep.sum()))
 
 
-def _filters(base: Recipe, methods: list[str], key: str) -> Recipe:
+def _filters(base: Recipe, columns: Columns, key: str) -> Recipe:
     """The recipe as the widgets say. Raises UserError through what uses it."""
+    methods = list(columns.methods)
+    usual = with_method(_OFF, columns).methods
     used = st.multiselect(
         "Energy method",
         methods,
         default=[m for m in base.methods if m in methods],
-        placeholder="the one that most structures have",
+        placeholder=f"{usual[0]}, which most structures have" if usual else "no energies",
         help="Energies of different methods differ. More than one mixes them: a structure takes the first it has.",
         key=f"methods-{key}",
     )
@@ -97,12 +105,14 @@ def _filters(base: Recipe, methods: list[str], key: str) -> Recipe:
             "Drop duplicates", not base.duplicates, key=f"duplicates-{key}",
             help="Of structures that pymatgen's StructureMatcher finds the same, the lowest stays. Slow.",
         )  # fmt: skip
+        named = has_own_split(columns.split)
+        own = st.toggle("Keep the split that the files name", base.own_split, key=f"own-{key}") if named else True
+        fixed = own and named
         left, right = st.columns(2)
-        split = left.number_input(
-            "For validation (% of formulas)", 0.0, 90.0, 100 * base.split, 1.0, key=f"split-{key}"
+        kept = left.number_input(
+            "For validation (% of formulas)", 0.0, 90.0, 100 * base.split, 1.0, key=f"split-{key}", disabled=fixed
         )
-        seed = right.number_input("Seed of the split", 0, 2**31 - 1, base.seed, key=f"seed-{key}")
-        own = st.toggle("Keep the split that the files name", base.own_split, key=f"own-{key}")
+        seed = right.number_input("Seed of the split", 0, 2**31 - 1, base.seed, key=f"seed-{key}", disabled=fixed)
     energy = None if low is None and high is None else (-1e9 if low is None else low, 1e9 if high is None else high)
     return Recipe(
         methods=tuple(used),
@@ -115,7 +125,7 @@ def _filters(base: Recipe, methods: list[str], key: str) -> Recipe:
         suspicious=not suspicious,
         duplicates=not duplicates,
         min_polymorphs=int(polymorphs),
-        split=split / 100,
+        split=kept / 100,
         seed=int(seed),
         own_split=own,
     )

@@ -63,7 +63,7 @@ def selected(name: str) -> str | None:
 def selected_int(name: str) -> int | None:
     """A number in the URL; None where it is missing or no number."""
     text = st.query_params.get(name, "")
-    return int(text) if text.isdigit() and len(text) < 12 else None
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 12 else None
 
 
 def badge(status: str) -> str:

@@ -22,6 +22,7 @@ from core.workflows.store import folder, store
 from db import structures as rows
 
 _BATCH = 4_000
+ENDINGS = (".jsonl", ".jsonl.gz", ".parquet")
 
 
 def export_dataset(name: str, target: Path, tensors: bool = False) -> int:
@@ -32,6 +33,10 @@ def export_dataset(name: str, target: Path, tensors: bool = False) -> int:
     """
     dataset = get_dataset(name)
     data = load_tensors(dataset)
+    if not tensors and not target.name.endswith(ENDINGS):
+        raise UserError(f"{target.name}: a dataset is written as {', '.join(ENDINGS)}; --tensors writes any name.")
+    if not target.parent.is_dir():
+        raise UserError(f"There is no folder {target.parent}.")
     partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
     try:
         if tensors:
@@ -42,6 +47,9 @@ def export_dataset(name: str, target: Path, tensors: bool = False) -> int:
             with gzip.open(partial, "wt") if target.suffix == ".gz" else partial.open("w") as file:
                 for row in dataset_rows(data, dataset.method):
                     file.write(json.dumps(row, separators=(",", ":")) + "\n")
+        umask = os.umask(0)
+        os.umask(umask)
+        partial.chmod(0o666 & ~umask)  # safetensors makes files that only their owner reads
         os.replace(partial, target)
     except OSError as error:
         raise UserError(f"{target} cannot be written: {error.strerror or error}.") from error

@@ -168,7 +168,7 @@ def _after_duplicates(columns: Columns, keep: np.ndarray, recipe: Recipe) -> lis
     if recipe.min_polymorphs > 1:
         sizes = np.bincount(columns.formula[keep], minlength=len(columns.formulas))
         keep &= (sizes >= recipe.min_polymorphs)[columns.formula]
-        stages.append(stage_of(columns, keep, "polymorphs"))
+        stages.append(stage_of(columns, keep, "polymorphs again"))
     return stages
 
 
@@ -182,6 +182,7 @@ def _record(
     content = hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()
     method = " + ".join(recipe.methods)
     data = assemble(columns, keep, recipe, name, content)
+    own = recipe.own_split and has_own_split(columns.split[keep])
     write_membership(tensor_path(content), data)
     skipped: Counter[str] = Counter()
     for i in imports:
@@ -190,6 +191,7 @@ def _record(
         "methods": columns.methods,
         "skipped": dict(skipped),
         "stages": [asdict(s) for s in stages],
+        "split": "files" if own else "recipe",
     }
     return {"name": name, "hash": content, "method": method[:64], "recipe": kept, "summary": summary}
 
@@ -199,7 +201,7 @@ def assemble(columns: Columns, keep: np.ndarray, recipe: Recipe, name: str, cont
     chosen = np.flatnonzero(keep)
     used, formula = np.unique(columns.formula[chosen], return_inverse=True)
     given = columns.split[chosen]
-    if recipe.own_split and (given > 0).all():
+    if recipe.own_split and has_own_split(given):
         split = torch.from_numpy(np.where(given == SPLITS["train"], TRAIN, VALIDATION).astype(np.int8))
     else:
         split = split_by_formula(formula, columns.presence[used], recipe.split, recipe.seed)
@@ -226,6 +228,11 @@ def assemble(columns: Columns, keep: np.ndarray, recipe: Recipe, name: str, cont
     )
 
 
+def has_own_split(given: np.ndarray) -> bool:
+    """Does every row of the files name its part?"""
+    return bool(len(given)) and bool((given > 0).all())
+
+
 def summarise(data: TensorData) -> dict[str, Any]:
     """What a dataset holds, counted once: structures, formulas, elements, space groups, cell sizes, energies."""
     elements: np.ndarray = np.zeros(119, dtype=np.int64)
@@ -247,7 +254,15 @@ def summarise(data: TensorData) -> dict[str, Any]:
         "energies": len(energy),
         "energy_range": [float(energy.min()), float(energy.max())] if len(energy) else None,
         "validation": int((data.split == VALIDATION).sum()),
+        "formulas_in_both": int(len(data.formulas) - _formulas_of_one_part(data)),
     }
+
+
+def _formulas_of_one_part(data: TensorData) -> int:
+    """How many formulas have all their structures in one part."""
+    held = torch.bincount(data.formula, weights=(data.split == VALIDATION).double(), minlength=len(data.formulas))
+    total = torch.bincount(data.formula, minlength=len(data.formulas))
+    return int(((held == 0) | (held == total)).sum())
 
 
 def check_name(name: str) -> str:
@@ -260,9 +275,9 @@ def check_name(name: str) -> str:
 def check_new_name(name: str) -> str:
     """The name, if a dataset can still be called that. Raises UserError."""
     check_name(name)
-    with store().session() as session:
-        if dataset_rows.find_dataset(session, name):
-            raise UserError(f"There is a dataset {name!r} already: choose another name.")
+    alike = [d.name for d in list_datasets() if d.name.lower() == name.lower()]
+    if alike:
+        raise UserError(f"There is a dataset {alike[0]!r} already: choose another name.")
     return name
 
 

@@ -73,13 +73,19 @@ def import_files(params: ImportParams, context: Context) -> dict[str, Any]:
         context.progress(None, f"Making the dataset of {taken.total:,} structures")
         made = dataset_of_all(params.name, import_id, taken.digest.hexdigest(), params.method, dict(taken.reasons))
         result = _show(params, taken, made)
-    except BaseException:
+    except BaseException as error:
         taken.close()
         drop_import(import_id)
+        if isinstance(error, UserError):  # a cut job reads its uploads again, one that was refused does not
+            _forget_uploads(params)
         raise
-    for path in paths if params.uploads else []:
-        path.unlink(missing_ok=True)
+    _forget_uploads(params)
     return result
+
+
+def _forget_uploads(params: ImportParams) -> None:
+    for path in params.files if params.uploads else ():
+        Path(path).unlink(missing_ok=True)
 
 
 def open_import(import_id: int) -> StructureArrays:
@@ -178,12 +184,12 @@ class _Taken:
 
     def add(self, records: Sequence[Record], problems: Sequence[Problem], prefix: str) -> None:
         for problem in problems:
-            self._refuse(prefix + problem.place, problem.reason, problem.detail)
+            self.refuse(_place(prefix, problem.place), problem.reason, problem.detail)
         for record in records:
             label = hash(record.label)
             if label in self._labels:
                 what = "structure is" if record.label.startswith("sha1:") else f"name {record.label!r} is"
-                self._refuse(prefix + record.place, "duplicate", f"the {what} here already, from a row before it")
+                self.refuse(_place(prefix, record.place), "duplicate", f"the {what} here already, from a row before it")
                 continue
             self._labels.add(label)
             self._records.append(record)
@@ -209,7 +215,7 @@ class _Taken:
     def close(self) -> None:
         self._arrays.close()
 
-    def _refuse(self, place: str, reason: str, detail: str) -> None:
+    def refuse(self, place: str, reason: str, detail: str) -> None:
         self.reasons[reason] += 1
         self.first = self.first or f"{place}: {detail}"
         if self.reasons.total() <= _KEPT_PROBLEMS:
@@ -242,14 +248,22 @@ def _read(
             rate = taken.total / max(time.monotonic() - started, 1e-9)
             context.progress(None, f"{taken.total:,} structures read ({rate:,.0f}/s)")
     except SourceError as error:
-        raise UserError(str(error)) from error
+        if not several:
+            raise UserError(str(error)) from error
+        taken.refuse(name, "unreadable file", str(error))
+
+
+def _place(prefix: str, place: str) -> str:
+    """Where a row stood; a file that is one row stands for itself."""
+    return place if prefix.removesuffix(", ") == place else prefix + place
 
 
 def _nothing_taken(names: Sequence[str], taken: _Taken) -> str:
     if not taken.reasons:
         return f"{', '.join(names)} holds no structures."
     count = taken.reasons.total()
-    return f"None of the {count:,} row{'s' * (count > 1)} could be used. The first: {taken.first}."
+    which = "The only row" if count == 1 else f"None of the {count:,} rows"
+    return f"{which} could {'not ' * (count == 1)}be used. The first: {taken.first}."
 
 
 def _show(params: ImportParams, taken: _Taken, made: dict[str, Any]) -> dict[str, Any]:

@@ -161,7 +161,7 @@ def test_a_failing_job_says_why_in_a_sentence(starter: Path, tmp_path: Path) -> 
     job_id = queue.submit("import", "i", ImportParams((str(tmp_path / "x.jsonl"),), "x"), "io")
     failed = queue.follow(job_id)
     assert failed.status == "failed"
-    assert failed.error.startswith("None of the 1 row could be used. The first: line 1")
+    assert failed.error.startswith("The only row could not be used. The first: line 1")
     assert "Traceback" not in failed.error
     assert "Traceback" in queue.logs(job_id)
     with pytest.raises(UserError, match="no dataset"):

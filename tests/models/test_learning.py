@@ -169,14 +169,15 @@ def training(folder: Path, examples: Examples, **changes: object) -> Training:
     return Training(network, FlowMatching(), examples, examples, config, folder)
 
 
-def test_a_resumed_run_is_bit_for_bit_the_uninterrupted_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("cut", [11, 10])  # within an epoch, and between two
+def test_a_resumed_run_is_bit_for_bit_the_uninterrupted_one(tmp_path: Path, cut: int) -> None:
     examples = generation_examples(some_crystals(20))
     whole = training(tmp_path / "whole", examples)
     whole.run(lambda _: None, lambda: False)
-    stops = iter([False] * 11 + [True])
+    stops = iter([False] * cut + [True])
     training(tmp_path / "cut", examples).run(lambda _: None, lambda: next(stops))
     resumed = training(tmp_path / "cut", examples)
-    assert resumed.step == 11
+    assert resumed.step == cut
     resumed.run(lambda _: None, lambda: False)
     assert resumed.step == whole.step == 30
     for name, value in whole.network.state_dict().items():

@@ -101,6 +101,9 @@ def test_every_view_of_a_dataset_opens_by_its_url(starter: Path, show: str) -> N
     [
         {"element": "Qq"},
         {"group": "<script>"},
+        {"group": "²"},
+        {"energy": "nan:nan"},
+        {"rows": "²"},
         {"energy": "a:b"},
         {"atoms": "9"},
         {"coordinate": "2:3"},

@@ -176,6 +176,91 @@ def test_a_given_split_is_honoured_and_survives_export(tmp_path: Path, context: 
     assert load_tensors(get_dataset("new")).split.tolist() != load_tensors(get_dataset("s")).split.tolist()
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"atoms": (60, 4)}, "upside down"),
+        ({"energy": (5.0, -5.0)}, "upside down"),
+        ({"min_share": 5.0}, "from 0 to 1"),
+        ({"split": -1.0}, "from 0 to 1"),
+        ({"split": 2.0}, "from 0 to 1"),
+        ({"groups": (999,)}, "1 to 230"),
+        ({"min_polymorphs": 0}, "1 or more"),
+    ],
+)
+def test_recipes_of_nonsense_are_refused_in_a_sentence(
+    imported: str, context: TestContext, changes: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(UserError, match=words):
+        build_dataset(BuildParams(imports=("x",), name="new", **changes), context)
+
+
+def test_an_energy_window_needs_energies(tmp_path: Path, context: TestContext) -> None:
+    rows_ = [
+        {k: v for k, v in json.loads(line).items() if k != "enthalpy_formation_atom"} for line in lines(8).splitlines()
+    ]
+    (tmp_path / "bare.jsonl").write_text("\n".join(map(json.dumps, rows_)))
+    import_files(ImportParams((str(tmp_path / "bare.jsonl"),), "bare", "PBE"), context)
+    assert get_dataset("bare").method == ""
+    with pytest.raises(UserError, match="No structure has a formation energy"):
+        build_dataset(BuildParams(imports=("bare",), name="new", energy=(-1, 1)), context)
+
+
+def test_a_file_that_is_none_is_named_and_the_others_are_kept(tmp_path: Path, context: TestContext) -> None:
+    (tmp_path / "good.jsonl").write_text(lines(5))
+    (tmp_path / "empty.cif").write_text("")
+    (tmp_path / "x.pdf").write_text("x")
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    names = ("empty.cif", "good.jsonl", "x.pdf", "other.csv")
+    result = import_files(ImportParams(tuple(str(tmp_path / n) for n in names), "some", "M"), context)
+    assert (result["structures"], result["reasons"]) == (5, {"unreadable file": 3})
+    with store().session() as session:
+        assert [r.place for r in rows.skipped_rows(session, [result["import_id"]])] == [
+            "empty.cif",
+            "x.pdf",
+            "other.csv",
+        ]
+
+
+def test_of_two_methods_with_as_many_energies_the_rows_own_is_taken(tmp_path: Path, context: TestContext) -> None:
+    both = {"A": {"total": None, "formation": -0.1}, "Z": {"total": None, "formation": -0.2}}
+    made = [json.dumps({**json.loads(line), "energies": both, "energy_source": "Z"}) for line in lines(6).splitlines()]
+    (tmp_path / "two.jsonl").write_text("\n".join(made))
+    import_files(ImportParams((str(tmp_path / "two.jsonl"),), "two"), context)
+    assert get_dataset("two").method == "Z"
+    for suffix in ("jsonl", "parquet"):
+        export_dataset("two", tmp_path / f"again.{suffix}")
+        import_files(ImportParams((str(tmp_path / f"again.{suffix}"),), f"again {suffix}"), context)
+        assert get_dataset(f"again {suffix}").method == "Z"
+    assert build_dataset(BuildParams(imports=("two",), name="built"), context)
+    assert get_dataset("built").method == "Z"
+
+
+def test_a_split_that_shares_formulas_is_counted(tmp_path: Path, context: TestContext) -> None:
+    made = [
+        json.dumps({**json.loads(line), "split": "val" if i % 2 else "train"})
+        for i, line in enumerate(lines(12).splitlines())
+    ]
+    (tmp_path / "s.jsonl").write_text("\n".join(made))
+    import_files(ImportParams((str(tmp_path / "s.jsonl"),), "s", "M"), context)
+    summary = get_dataset("s").summary
+    assert summary["split"] == "files"
+    assert summary["formulas_in_both"] >= 1
+    build_dataset(BuildParams(imports=("s",), name="new", own_split=False), context)
+    summary = get_dataset("new").summary
+    assert (summary["split"], summary["formulas_in_both"]) == ("recipe", 0)
+
+
+def test_exports_are_what_their_names_say(imported: str, tmp_path: Path) -> None:
+    for name, words in {"x.csv": "is written as", "no/x.jsonl": "no folder"}.items():
+        with pytest.raises(UserError, match=words):
+            export_dataset("x", tmp_path / name)
+    export_dataset("x", tmp_path / "t.safetensors", tensors=True)
+    export_dataset("x", tmp_path / "t.jsonl")
+    assert (tmp_path / "t.safetensors").stat().st_mode == (tmp_path / "t.jsonl").stat().st_mode
+    assert sorted(p.name for p in tmp_path.iterdir() if p.is_file()) == ["t.jsonl", "t.safetensors", "x.jsonl"]
+
+
 @pytest.fixture
 def entries(shared: Path) -> list[dict[str, Any]]:
     """Real entries with positions: four of PAW_PBE, one of PAW_LDA."""

@@ -107,10 +107,8 @@ class AfluxClient:
             except _Stumble as stumble:
                 last = str(stumble)
                 wait = stumble.wait if stumble.wait is not None else min(_LONGEST_WAIT, 2.0**attempt)
-        raise AfluxError(
-            f"AFLOW {last}, and did so {self.retries + 1} times (page {number}). "
-            "Try again later; what has come is kept."
-        )
+        advice = "what has come is kept." if number > 1 else "is there an internet connection?"
+        raise AfluxError(f"AFLOW {last}, {self.retries + 1} times (page {number}). Try again later; {advice}")
 
     def _ask(self, address: str, number: int) -> Page:
         try:

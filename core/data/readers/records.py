@@ -76,7 +76,7 @@ def from_row(row: Any, place: str, method: str) -> Record:
     except ValueError as error:
         shown = ", ".join(f"{v:g}" for v in geometry)
         raise Problem("impossible cell", f"no cell has the geometry {shown}") from error
-    label = str(row.get("auid") or "")[:200]
+    label = str(row.get("auid") or row.get("material_id") or row.get("id") or "")[:200]
     group = row.get("spacegroup_relax")
     record = _record(place, label, numbers, frac, lattice[0].numpy(), group, energies_of(row, method))
     return replace(record, split=split_of(row))
@@ -224,6 +224,7 @@ def split_of(row: Mapping[str, Any]) -> str:
 def energies_of(row: Mapping[str, Any], method: str) -> Energies:
     """{method: (total, formation)} in eV/atom of a row; `method` names energies without a source."""
     energies: Energies = {}
+    first = str(row.get("energy_source") or method)[:64]
     more = row.get("energies")
     if isinstance(more, dict):
         for name, values in more.items():
@@ -231,8 +232,9 @@ def energies_of(row: Mapping[str, Any], method: str) -> Energies:
                 energies[str(name)[:64]] = (_number(values.get("total")), _number(values.get("formation")))
     known = (_number(row.get("energy_atom")), _number(row.get("enthalpy_formation_atom")))
     if known != (None, None):
-        energies.setdefault(str(row.get("energy_source") or method)[:64], known)
-    return {name: values for name, values in energies.items() if values != (None, None)}
+        energies.setdefault(first, known)
+    ordered = sorted(energies.items(), key=lambda item: item[0] != first)  # the row's own method comes first
+    return {name: values for name, values in ordered if values != (None, None)}
 
 
 def _number(value: Any) -> float | None:
