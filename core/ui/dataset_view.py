@@ -38,7 +38,7 @@ def show_dataset(dataset: Dataset) -> None:
     columns = st.columns(6)
     columns[0].metric("structures", f"{summary['structures']:,}")
     columns[1].metric("formulas", f"{summary['formulas']:,}")
-    columns[2].metric("formulas of 7 or more", f"{summary['groups_of_7']:,}", help="polymorphs")
+    columns[2].metric("7 or more polymorphs", f"{summary['groups_of_7']:,}", help="formulas that have so many")
     columns[3].metric("elements", len(summary["elements"]))
     columns[4].metric("space groups", len([g for g in summary["space_groups"] if g != "0"]))
     columns[5].metric("atoms per cell", f"{summary['natoms'][0]}–{summary['natoms'][1]}")
@@ -89,11 +89,12 @@ def _overview(dataset: Dataset, chosen: Selection) -> None:
             choose(group=hit["space group"])
     left, middle, right = st.columns(3, gap="medium")
     with left:
-        st.markdown("**Formation energy** :small[brush to filter; the ends hold what is beyond]")
+        st.markdown("**Formation energy** :small[brush to filter]")
         if found.energy is None:
             st.caption("These structures have no energies.")
         else:
             event = st.altair_chart(charts.energies(*found.energy), on_select="rerun", key=f"energy-{version}")
+            st.caption("The outermost bars hold what lies beyond.")
             if hit := picked(event):
                 choose(energy=tuple(hit["low"]))
     with middle:

@@ -106,5 +106,5 @@ def _table(data: pd.DataFrame, cells: alt.Chart, size: int = 32) -> alt.LayerCha
         .mark_text(fontSize=11 if size > 28 else 10)
         .encode(x=x, y=y, text="element:N", color=alt.Color("ink:N", scale=None))
     )
-    chart = alt.layer(ground, cells, names)
+    chart = alt.layer(ground, cells, names).resolve_scale(color="independent")
     return chart.properties(width=18 * size, height=10 * size * 0.86).configure_view(stroke=None)
