@@ -36,7 +36,7 @@ def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
     parser.add_argument("--also", nargs="*", choices=["m3gnet", "chgnet"], default=[], help="energies by these too")
     parser.add_argument("--max-formulas", type=int)
     parser.add_argument("--whole", nargs="*", default=[], help="systems of which every formula is taken: B-Ta-W")
-    parser.add_argument("--min-polymorphs", type=int, default=7)
+    parser.add_argument("--min-polymorphs", type=int, default=1, help="only formulas that have so many prototypes")
     parser.add_argument("--seed", type=int, default=0)
     add_detach(parser)
     parser = add(parts, shared, "export", "a dataset as JSON lines (.jsonl, .jsonl.gz) or .parquet", _export)

@@ -104,7 +104,7 @@ def prototypes_form() -> None:
         elements = element_picker("Elements", "prototype-elements", default=("B", "Ta", "W"), most=8)
     with right:
         atoms = st.slider("Atoms per cell", 1, 40, (4, 20), key="prototype-atoms")
-        least = st.number_input("Polymorphs per formula, at least", 1, 50, 7, key="prototype-least")
+        least = st.number_input("Polymorphs per formula, at least", 1, 50, 1, key="prototype-least")
         usable = [c for c in choices(settings().m3gnet) if not c.problem]
         potential = st.selectbox("Potential", usable, format_func=lambda c: c.method, key="prototype-potential")
         relaxing = {"full": "cell and positions", "volume": "volume only (quick)", "none": "not at all"}
