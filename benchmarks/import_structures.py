@@ -44,7 +44,7 @@ def main() -> None:
         context = PrintedProgress(Path(folder), lambda _: None)
         result = import_files(ImportParams((str(path),), "benchmark", "unknown"), context)
         seconds = time.perf_counter() - started
-        size = (Path(folder) / "subhull.db").stat().st_size / 1e6
+        size = sum(p.stat().st_size for p in Path(folder).glob("subhull.db*")) / 1e6
     rate = result["structures"] / seconds
     own, children = (
         resource.getrusage(who).ru_maxrss / 1e3 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)

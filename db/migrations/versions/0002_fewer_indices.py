@@ -1,4 +1,4 @@
-"""Structures are looked for in the arrays of their import, not by formula or system in SQL: two indices less to write."""
+"""Structures are looked for in the arrays of their import, not by formula or system in SQL: two indices fewer."""
 
 from alembic import op
 
