@@ -92,8 +92,7 @@ def _build(asked: argparse.Namespace) -> dict[str, Any]:
     params = BuildParams(**values, imports=tuple(asked.imports), name=asked.name)
     result = run_job("build", f"Build {asked.name}", params, "io", asked.detach)
     if not is_json(asked) and "structures" in result:
-        headings = ["after", "structures", "formulas", "elements", "space groups"]
-        table(headings, [[_words(s["name"]), *(s[k] for k in STAGE_KEYS)] for s in result["stages"]])
+        _show_stages(result["stages"])
         print(f"{result['structures']:,} structures of {result['formulas']:,} formulas are the dataset {asked.name}")
     return result
 
@@ -101,10 +100,23 @@ def _build(asked: argparse.Namespace) -> dict[str, Any]:
 STAGE_KEYS = ("structures", "formulas", "elements", "groups")
 
 
-def _words(stage: str) -> str:
+def _show_stages(stages: list[dict[str, Any]]) -> None:
+    """What each filter left, as a table."""
     from core.data.recipe import WORDS
 
-    return WORDS.get(stage, stage)
+    if stages:
+        headings = ["after", "structures", "formulas", "elements", "space groups"]
+        rows = [[WORDS.get(s["name"], s["name"]), *(s[k] for k in STAGE_KEYS)] for s in stages]
+        table(headings, rows)
+
+
+def _plainly(value: Any) -> Any:
+    """Counts and ranges as a person writes them."""
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {v:,}" for k, v in value.items()) or "none"
+    if isinstance(value, list):
+        return " to ".join(f"{v:.4g}" for v in value)
+    return value
 
 
 def _aflow(asked: argparse.Namespace) -> dict[str, Any]:
@@ -191,7 +203,8 @@ def _show(asked: argparse.Namespace) -> dict[str, Any]:
     found = get_dataset(asked.name)
     values = {"name": found.name, "hash": found.hash, "method": found.method, **found.summary}
     if not is_json(asked):
-        table(["", ""], [[k, v] for k, v in values.items() if k != "space_groups"])
+        table(["", ""], [[k, _plainly(v)] for k, v in values.items() if k not in ("space_groups", "stages")])
+        _show_stages(found.summary.get("stages", []))
     return {**values, "recipe": found.recipe}
 
 

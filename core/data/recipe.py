@@ -12,6 +12,7 @@ from pymatgen.core import Element
 from core.data.arrays import StructureArrays
 
 WORDS = {
+    "all": "everything",
     "elements": "chemical elements",
     "method": "energy method",
     "atoms": "atoms per cell",

@@ -117,7 +117,7 @@ def _downloads(dataset: Dataset) -> None:
 
 def show_stages(stages: Sequence[Stage], key: str) -> None:
     """A table and a chart of what remains after each filter."""
-    named = [(WORDS.get(s.name, s.name) if s.name != "all" else "everything", s) for s in stages]
+    named = [(WORDS.get(s.name, s.name), s) for s in stages]
     if len(named) > 1:
         bars = [{"filter": name, "structures": s.structures} for name, s in named]
         st.altair_chart(remaining(bars), key=f"stages-{len(bars)}-{key}")
