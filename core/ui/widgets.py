@@ -48,10 +48,12 @@ def go(*gone: str, **changes: object) -> NoReturn:
     """Change the URL (`gone` are keys to take away, "*" all of them) and run the page again.
 
     The pause lets the new address reach the browser: what still waits to be sent when a script is rerun is lost.
+    The empty element gives way to a click of the user in the meantime, which the rerun would overwrite.
     """
     kept = {} if "*" in gone else {k: v for k, v in st.query_params.to_dict().items() if k not in gone}
     st.query_params.from_dict({**kept, **{k: str(v) for k, v in changes.items()}})
     time.sleep(0.05)
+    st.empty()
     st.rerun()
 
 

@@ -46,6 +46,7 @@ def test_from_a_file_to_a_bundle(app: AppServer, watched: Watched, tmp_path: Pat
         page.get_by_text(re.compile(r"structures in the dataset borides\. 1 row not taken: 1 malformed"))
     ).to_be_visible()
     page.get_by_role("button", name="Show it").click()
+    page.wait_for_url("**dataset=borides**")
     expect(page.get_by_test_id("stVegaLiteChart").first).to_be_visible()
     expect(page.frame_locator("iframe").first.locator("canvas").first).to_be_visible()
 
