@@ -1,10 +1,10 @@
-"""`train`, `generate`, `modify`, `relax`, `match`: what a day of design is made of."""
+"""`train`, `generate`, `modify`, `relax`: what a day of design is made of."""
 
 from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +32,6 @@ def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
     parser.add_argument("--fmax", type=float, default=0.05, help="eV/Å")
     parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--out", type=Path, required=True)
-    parser = add(commands, shared, "match", "two files of structures, row by row", _match, store=False)
-    parser.add_argument("first", type=Path)
-    parser.add_argument("second", type=Path)
-    parser.add_argument("--matcher", choices=["paper", "field"], default="paper")
 
 
 def _add_train(commands: Any, shared: argparse.ArgumentParser) -> None:
@@ -43,15 +39,28 @@ def _add_train(commands: Any, shared: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", required=True)
     parser.add_argument("--name", required=True)
     parser.add_argument("--task", choices=["generation", "modification"], default="generation")
-    parser.add_argument("--method", default="", help="cfm-uniform (generation) or cfm (modification)")
-    parser.add_argument("--network", default="transformer")
-    parser.add_argument("--preset", default="small", help="small or quick")
+    parser.add_argument("--method", default="", help="cfm-uniform, cfm-normal, ddpm, ddim; cfm, regression, palette")
+    parser.add_argument("--network", default="transformer", help="transformer or unet")
+    parser.add_argument("--preset", default="small", help="quick, small; for unet also paper")
     parser.add_argument("--minutes", type=float)
     parser.add_argument("--steps", type=int)
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--learning-rate", type=float, default=5e-4)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu", help="cpu or cuda:0")
+    parser.add_argument("--compile", action="store_true", help="torch.compile")
+    parser.add_argument("--patience", type=int, help="end after so many validations without a better loss")
+    more = parser.add_argument_group("hyperparameters (default: the preset's; those of paper are the paper's)")
+    for name in ("batch", "warmup"):
+        more.add_argument(f"--{name}", type=int)
+    more.add_argument("--ema", type=float, help="decay of the averaged weights, 0 for none")
+    more.add_argument("--drop", type=float, help="share of the conditions that are not told")
+    more.add_argument("--noise", type=float, help="blur of a start, in cell edges")
+    for name in ("learning-rate", "clip", "weight-decay"):
+        more.add_argument(f"--{name}", type=float)
+    more.add_argument("--loss", default="", help="squared, l1, periodic or minimum-image")
+    more.add_argument("--geometry", default="", help="periodic or paper")
+    more.add_argument("--schedule", default="", help="of a diffusion: cosine or linear")
+    more.add_argument("--precision", default="", help="auto, 32, bf16 or 16")
+    more.add_argument("--pairs", default="", help="of polymorphs: all, paper or paper-code")
     add_detach(parser)
 
 
@@ -66,19 +75,7 @@ def _add_sampling(parser: argparse.ArgumentParser) -> None:
 def _train(asked: argparse.Namespace) -> dict[str, Any]:
     from core.workflows.train import TrainParams, check_params
 
-    params = TrainParams(
-        asked.dataset,
-        asked.name,
-        asked.task,
-        asked.method,
-        asked.network,
-        asked.preset,
-        asked.steps,
-        asked.minutes,
-        asked.batch,
-        asked.learning_rate,
-        asked.seed,
-    )
+    params = TrainParams(**{f.name: getattr(asked, f.name) for f in fields(TrainParams)})
     check_params(params)
     return run_job("train", f"Train {asked.name}", params, asked.device, asked.detach)
 
@@ -155,27 +152,4 @@ def _relax(asked: argparse.Namespace) -> dict[str, Any]:
                 print(f"{line['label']}: {line['status']}")
         for place, sentence in problems:
             print(f"{place}: {sentence}")
-    return result
-
-
-def _match(asked: argparse.Namespace) -> dict[str, Any]:
-    from core.crystals import to_structures
-    from core.evaluation.matching import rms_distance
-    from core.workflows.context import UserError
-    from core.workflows.relax import read_structures
-
-    read = [read_structures([path]) for path in (asked.first, asked.second)]
-    first, second = (to_structures(crystals) for _, crystals, _ in read)
-    if len(first) != len(second):
-        raise UserError(f"{asked.first.name} has {len(first)} structures, {asked.second.name} {len(second)}.")
-    distances = [rms_distance(a, b, asked.matcher) for a, b in zip(first, second, strict=True)]
-    found = [d for d in distances if d is not None]
-    result = {
-        "pairs": len(distances),
-        "matched": len(found),
-        "match_rate": len(found) / len(distances),
-        "rms": sum(found) / len(found) if found else None,
-    }
-    if not is_json(asked):
-        print(f"{len(found)} of {len(distances)} pairs match ({asked.matcher})")
     return result

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from core.crystals import Crystals, wrap
@@ -34,6 +33,7 @@ class PairRules:
 
 PAPER_TEXT = PairRules(min_polymorphs=7, per_group=1)
 PAPER_CODE = PairRules(min_polymorphs=2, per_group=1, balanced=True, min_gap=0.01, lowest=2)
+PAIRS = {"all": PairRules(), "paper": PAPER_TEXT, "paper-code": PAPER_CODE}
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,6 +142,8 @@ def align(start: Crystals, target: Crystals) -> Crystals:
 
 def _closest(frac: np.ndarray, numbers: np.ndarray, wanted: np.ndarray, species: np.ndarray) -> np.ndarray:
     """Coordinates of the first crystal in the order of the second: minimum-cost matching over a few origins."""
+    from scipy.optimize import linear_sum_assignment  # generation trains without scipy
+
     kinds, counts = np.unique(species, return_counts=True)
     rarest = kinds[counts.argmin()]
     anchor = wanted[species == rarest][0]

@@ -33,21 +33,25 @@ class Verdict:
         return not self.problem
 
 
-def judge(crystals: Crystals) -> list[Verdict]:
-    """A verdict on every crystal of the batch; a broken one gets its reason and stops nothing."""
+def judge(crystals: Crystals, symmetry: bool = True) -> list[Verdict]:
+    """A verdict on every crystal of the batch; a broken one gets its reason and stops nothing.
+
+    symmetry: find space groups too, which takes most of the time
+    """
     finite = torch.isfinite(crystals.lattice).flatten(1).all(1) & torch.isfinite(crystals.frac).flatten(1).all(1)
     volumes = crystals.volume / crystals.natoms
-    return [_judge_one(crystals, i, bool(finite[i]), float(volumes[i])) for i in range(len(crystals))]
+    tolerances = SYMPREC if symmetry else ()
+    return [_judge_one(crystals, i, bool(finite[i]), float(volumes[i]), tolerances) for i in range(len(crystals))]
 
 
-def _judge_one(crystals: Crystals, i: int, finite: bool, volume: float) -> Verdict:
+def _judge_one(crystals: Crystals, i: int, finite: bool, volume: float, tolerances: tuple[float, ...]) -> Verdict:
     if not finite or not math.isfinite(volume):
         return Verdict(math.nan, math.nan, "its cell is not finite", {})
     if not MIN_VOLUME_PER_ATOM <= volume <= MAX_VOLUME_PER_ATOM:
         bounds = f"{MIN_VOLUME_PER_ATOM:g} to {MAX_VOLUME_PER_ATOM:g}"
         return Verdict(math.nan, volume, f"its volume is {volume:.1f} Å³ per atom, outside {bounds}", {})
     distance = float(shortest_distances(crystals[[i]])[0])
-    groups = {symprec: detect_group(crystals, i, symprec) for symprec in SYMPREC}
+    groups = {symprec: detect_group(crystals, i, symprec) for symprec in tolerances}
     problem = f"two atoms are {distance:.2f} Å apart, less than {MIN_DISTANCE:g} Å" if distance < MIN_DISTANCE else ""
     return Verdict(distance, volume, problem, groups)
 

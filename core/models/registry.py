@@ -2,55 +2,95 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields, replace
+from functools import cache
 from typing import Any
 
 from torch import nn
 
-from core.models.transformer import PRESETS, Transformer, TransformerConfig
+from core.models import transformer, unet
+from core.models.transformer import Transformer, TransformerConfig
+from core.models.unet import Tables, UNet, UNetConfig, tables_from
+
+Config = TransformerConfig | UNetConfig
 
 
 @dataclass(frozen=True)
 class NetworkChoice:
-    """preset names of a network, and one line on what they are."""
+    """preset names of a network, and one line on what they are; `about` is the network's own line."""
 
     name: str
+    about: str
     presets: dict[str, str]
+    configs: dict[str, Any]
+    config: type[Any]
 
 
 NETWORKS = {
     "transformer": NetworkChoice(
         "transformer",
+        "attention between atoms: periodic, blind to their order",
         {
             "quick": "0.2 M parameters: to see that everything works",
             "small": "2 M parameters: minutes to hours on a laptop",
         },
-    )
+        transformer.PRESETS,
+        TransformerConfig,
+    ),
+    "unet": NetworkChoice(
+        "unet",
+        "the paper's network: convolutions over a column of at most 60 atoms",
+        {
+            "quick": "0.6 M parameters: to see that everything works",
+            "small": "6 M parameters: hours on a laptop",
+            "paper": "305 M parameters, every setting as in the paper: days on a data-centre GPU",
+        },
+        unet.PRESETS,
+        UNetConfig,
+    ),
 }
 
 
-def configure(network: str, preset: str, **changes: Any) -> TransformerConfig:
-    """The configuration of a preset. Raises ValueError for a name that is unknown."""
+def configure(network: str, preset: str, **changes: Any) -> Config:
+    """The configuration of a preset; changes that this network does not have are left out.
+
+    Raises ValueError for a name that is unknown.
+    """
     if network not in NETWORKS:
         raise ValueError(f"There is no network {network!r}: choose {' or '.join(NETWORKS)}.")
-    if preset not in NETWORKS[network].presets:
-        raise ValueError(f"{network} has no preset {preset!r}: choose {' or '.join(NETWORKS[network].presets)}.")
-    return replace(PRESETS[preset], **changes)
+    choice = NETWORKS[network]
+    if preset not in choice.presets:
+        raise ValueError(f"{network} has no preset {preset!r}: choose {' or '.join(choice.presets)}.")
+    known = {f.name for f in fields(choice.config)}
+    config: Config = replace(choice.configs[preset], **{k: v for k, v in changes.items() if k in known})
+    return config
 
 
-def build_network(network: str, values: dict[str, Any]) -> nn.Module:
-    """A network from the configuration that its checkpoint holds. Raises ValueError."""
+def build_network(network: str, values: dict[str, Any], tables: Callable[[], Tables] | None = None) -> nn.Module:
+    """A network from the configuration that its checkpoint holds. Raises ValueError.
+
+    tables: what the U-Net knows of elements and groups, `known_tables` by default
+    """
     if network not in NETWORKS:
         raise ValueError(f"There is no network {network!r} in this version.")
     try:
-        config = TransformerConfig(**values)
-        if not (0 < config.width <= 4096 and 0 < config.depth <= 100 and config.width % config.heads == 0):
-            raise ValueError("width, depth or heads are out of bounds")
+        config = NETWORKS[network].config(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        config.check()
     except (TypeError, ValueError) as error:
         raise ValueError(f"The configuration of this {network} cannot be read: {error}.") from error
-    return Transformer(config)
+    return Transformer(config) if network == "transformer" else UNet(config, (tables or known_tables)())
 
 
-def as_values(config: TransformerConfig) -> dict[str, Any]:
+@cache
+def known_tables() -> Tables:
+    """The tables made here, from mendeleev and pymatgen; the first call takes seconds, later ones a file."""
+    from core.data.features import element_features, space_group_operations
+    from core.settings import settings
+
+    return tables_from(element_features(), space_group_operations(settings().var / "cache"))
+
+
+def as_values(config: Config) -> dict[str, Any]:
     """The configuration as JSON."""
     return asdict(config)

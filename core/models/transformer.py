@@ -17,6 +17,8 @@ class TransformerConfig:
     """width: channels of a token; frequencies: of the Fourier features of coordinates, 1 … frequencies per cell edge.
 
     energy_scale: eV/atom that the energy condition is divided by
+    plain: coordinates also enter as they are, for methods that leave the cell; cell: encoding of lattices, "log" or
+    "vectors"; sees_start: the structure to modify is a condition
     """
 
     width: int = 128
@@ -24,6 +26,16 @@ class TransformerConfig:
     heads: int = 4
     frequencies: int = 8
     energy_scale: float = 1.0
+    plain: bool = False
+    cell: str = "log"
+    sees_start: bool = False
+
+    def check(self) -> None:
+        """Raises ValueError for sizes that cannot be built."""
+        if not (0 < self.width <= 4096 and 0 < self.depth <= 100 and self.heads > 0 and self.width % self.heads == 0):
+            raise ValueError("width, depth or heads are out of bounds")
+        if self.cell not in ("log", "vectors") or not 0 < self.frequencies <= 256:
+            raise ValueError("the cell must be log or vectors, the frequencies 1 to 256")
 
 
 PRESETS = {
@@ -40,14 +52,21 @@ class Transformer(nn.Module):
     gathers from the others.
     """
 
+    max_sites = None  # any number
+
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
+        config.check()
         self.config = config
         width = config.width
         features = 6 * config.frequencies
+        entries = 6 if config.cell == "log" else 9
         self.element = nn.Embedding(119, width, padding_idx=0)
-        self.position = nn.Linear(features, width)
-        self.lattice_in = nn.Linear(6, width)
+        self.position = nn.Linear(features + 3 * config.plain, width)
+        self.lattice_in = nn.Linear(entries, width)
+        if config.sees_start:
+            self.start_position = nn.Linear(features, width)
+            self.start_lattice = nn.Linear(entries, width)
         self.group = nn.Embedding(231, width)  # 0: not asked
         self.energy = nn.Sequential(nn.Linear(2, width), nn.SiLU(), nn.Linear(width, width))
         self.time = nn.Sequential(nn.Linear(64, width), nn.SiLU(), nn.Linear(width, width))
@@ -56,7 +75,7 @@ class Transformer(nn.Module):
         self.norm = nn.LayerNorm(width, elementwise_affine=False)
         self.modulation = nn.Linear(width, 2 * width)
         self.frac_out = nn.Linear(width, 3)
-        self.lattice_out = nn.Linear(width, 6)
+        self.lattice_out = nn.Linear(width, entries)
         for layer in (self.modulation, self.frac_out, self.lattice_out):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
@@ -66,10 +85,7 @@ class Transformer(nn.Module):
     def forward(self, state: State, t: Tensor, conditions: Conditions) -> State:
         """(B, N) atoms and t (B,) in [0, 1] -> a state of the same shapes; 0 at padding."""
         mask = state.mask
-        angles = state.frac[..., None] * self.waves  # (B, N, 3, K)
-        fourier = torch.cat([angles.sin(), angles.cos()], -1).flatten(2)
-        atoms = self.element(conditions.numbers) + self.position(fourier)
-        tokens = torch.cat([self.lattice_in(_upper(state.lattice))[:, None], atoms], 1)
+        tokens = self._tokens(state, conditions)
         condition = functional.silu(self._condition(t, conditions))
         bias, directions = self._pairs(state.frac, mask)
         for block, block_bias in zip(self.blocks, bias, strict=True):
@@ -77,7 +93,30 @@ class Transformer(nn.Module):
         shift, scale = self.modulation(condition)[:, None].chunk(2, -1)
         tokens = self.norm(tokens) * (1 + scale) + shift
         frac = self.frac_out(tokens[:, 1:]) * mask[:, :, None]
-        return State(frac, _symmetric(self.lattice_out(tokens[:, 0])), mask)
+        lattice = self.lattice_out(tokens[:, 0])
+        return State(frac, _symmetric(lattice) if self.config.cell == "log" else lattice.view(-1, 3, 3), mask)
+
+    def _tokens(self, state: State, conditions: Conditions) -> Tensor:
+        """(B, N + 1, width): the lattice, then the atoms."""
+        where = self._fourier(state.frac)
+        if self.config.plain:
+            where = torch.cat([where, state.frac], -1)
+        atoms = self.element(conditions.numbers) + self.position(where)
+        lattice = self.lattice_in(self._entries(state.lattice))
+        if self.config.sees_start:
+            if conditions.start is None:
+                raise ValueError("this network is told the structure to modify, and there is none")
+            atoms = atoms + self.start_position(self._fourier(conditions.start.frac))
+            lattice = lattice + self.start_lattice(self._entries(conditions.start.lattice))
+        return torch.cat([lattice[:, None], atoms], 1)
+
+    def _fourier(self, frac: Tensor) -> Tensor:
+        """(B, N, 3) -> (B, N, 6 K)."""
+        angles = frac[..., None] * self.waves
+        return torch.cat([angles.sin(), angles.cos()], -1).flatten(2)
+
+    def _entries(self, lattice: Tensor) -> Tensor:
+        return _upper(lattice) if self.config.cell == "log" else lattice.flatten(1)
 
     def _condition(self, t: Tensor, conditions: Conditions) -> Tensor:
         """(B, width) of time, space group and energy; what is not given counts as absent, not as zero."""

@@ -2,22 +2,64 @@
 
 from __future__ import annotations
 
-from core.samplers.flow import FlowMatching
+from dataclasses import asdict, fields, replace
+from typing import Any
 
-METHODS: dict[str, dict[str, FlowMatching]] = {
-    "generation": {"cfm-uniform": FlowMatching("uniform")},
-    "modification": {"cfm": FlowMatching("start")},
+from core.samplers.diffusion import SCHEDULES, Diffusion
+from core.samplers.flow import FlowMatching
+from core.samplers.geometry import GEOMETRIES, PAPER
+from core.samplers.protocol import Sampler
+from core.samplers.regression import Regression
+
+METHODS: dict[str, dict[str, FlowMatching | Diffusion | Regression]] = {
+    "generation": {
+        "cfm-uniform": FlowMatching("uniform"),
+        "cfm-normal": FlowMatching("normal"),
+        "ddpm": Diffusion("ddpm"),
+        "ddim": Diffusion("ddim"),
+    },
+    "modification": {
+        "cfm": FlowMatching("start"),
+        "regression": Regression(),
+        "palette": Diffusion("ddpm", sees_start=True),
+    },
 }
 ABOUT = {
     "cfm-uniform": "flow matching from uniform noise",
+    "cfm-normal": "flow matching from normal noise",
+    "ddpm": "diffusion, drawn step by step with fresh noise",
+    "ddim": "diffusion, drawn without fresh noise",
     "cfm": "flow matching from the given structure",
+    "regression": "the target in one step",
+    "palette": "diffusion that is shown the given structure",
 }
+STEPS = {"cfm-uniform": 50, "cfm-normal": 50, "cfm": 50, "ddpm": 100, "ddim": 100, "palette": 100, "regression": 1}
 
 
-def sampler_for(task: str, method: str) -> FlowMatching:
-    """The sampler of a task's method. Raises ValueError for names that are unknown."""
+def sampler_for(task: str, method: str, **changes: Any) -> Sampler:
+    """The sampler of a task's method, `changes` to its fields. Raises ValueError for names and values unknown.
+
+    In the paper's geometry a structure to modify is the start as it is, without blur.
+    """
     if task not in METHODS:
         raise ValueError(f"There is no task {task!r}: choose {' or '.join(METHODS)}.")
     if method not in METHODS[task]:
-        raise ValueError(f"{task} has no method {method!r}: choose {' or '.join(METHODS[task])}.")
-    return METHODS[task][method]
+        raise ValueError(f"{task} has no method {method!r}: choose {', '.join(METHODS[task])}.")
+    sampler = METHODS[task][method]
+    known = {f.name for f in fields(sampler)}
+    if changes.get("geometry") == PAPER and "noise" not in changes:
+        changes["noise"] = 0.0
+    sampler = replace(sampler, **{k: v for k, v in changes.items() if k in known})
+    if sampler.geometry not in GEOMETRIES:
+        raise ValueError(f"There is no geometry {sampler.geometry!r}: choose {' or '.join(GEOMETRIES)}.")
+    if isinstance(sampler, FlowMatching) and sampler.solver not in ("euler", "heun"):
+        raise ValueError(f"There is no solver {sampler.solver!r}: choose euler or heun.")
+    if isinstance(sampler, Diffusion) and (sampler.schedule not in SCHEDULES or sampler.draws not in ("ddpm", "ddim")):
+        raise ValueError("Diffusion has the schedules cosine and linear and draws by ddpm or ddim.")
+    return sampler
+
+
+def sampler_values(sampler: Sampler) -> dict[str, Any]:
+    """The sampler's fields as JSON, for the model's configuration; `sampler_for` takes them back."""
+    values: dict[str, Any] = asdict(sampler)  # type: ignore[call-overload]
+    return values

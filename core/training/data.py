@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,14 +14,19 @@ from core.data.encoding import encode
 from core.models.state import Conditions, State
 
 _POOL = 16  # batches whose crystals are sorted by size together
+_PIECE = 4096  # examples made at once for a device
 
 
 @dataclass(frozen=True)
 class Examples:
-    """M examples: the target state, what is asked (group, energy), and for modification the start."""
+    """M examples: the target state, what is asked (group, energy), and for modification the start.
+
+    natoms: (M,) sites of each, on the processor, so that cutting a batch waits for no GPU; None: counted when asked for
+    """
 
     target: State
     conditions: Conditions
+    natoms: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.target)
@@ -29,19 +34,21 @@ class Examples:
     @property
     def sizes(self) -> Tensor:
         """(M,) sites of each example."""
-        return self.target.mask.sum(1)
+        return self.target.mask.sum(1).cpu() if self.natoms is None else self.natoms
 
     def at(self, epoch: int) -> Examples:
         """The same in every epoch."""
         return self
 
     def to(self, device: torch.device | str) -> Examples:
-        return Examples(self.target.to(device), self.conditions.to(device))
+        return Examples(self.target.to(device), self.conditions.to(device), self.sizes)
 
     def __getitem__(self, index: Tensor) -> Examples:
         """A batch, without the columns that are padding for all of it."""
-        target, conditions = self.target[index], self.conditions[index]
-        n = int(target.mask.sum(1).max())
+        natoms = self.sizes[index]
+        n = int(natoms.max())
+        here = index.to(self.target.mask.device)
+        target, conditions = self.target[here], self.conditions[here]
         start = conditions.start
         cut = Conditions(
             conditions.numbers[:, :n],
@@ -50,7 +57,7 @@ class Examples:
             conditions.present,
             None if start is None else _cut(start, n),
         )
-        return Examples(_cut(target, n), cut)
+        return Examples(_cut(target, n), cut, natoms)
 
 
 class Source(Protocol):
@@ -77,6 +84,7 @@ class GenerationSource:
 
     structures: Structures
     rows: Tensor
+    cell: str = "log"
 
     @property
     def sizes(self) -> Tensor:
@@ -86,7 +94,7 @@ class GenerationSource:
         return len(self.rows)
 
     def __getitem__(self, index: Tensor) -> Examples:
-        return generation_examples(self.structures[self.rows[index.cpu()]])
+        return generation_examples(self.structures[self.rows[index.cpu()]], self.cell)
 
     def at(self, epoch: int) -> GenerationSource:
         return self
@@ -103,6 +111,7 @@ class ModificationSource:
     draw: Callable[[int], Tensor]
     align: Callable[[Crystals, Crystals], Crystals]
     pairs: Tensor
+    cell: str = "log"
 
     @property
     def sizes(self) -> Tensor:
@@ -113,25 +122,89 @@ class ModificationSource:
 
     def __getitem__(self, index: Tensor) -> Examples:
         start, target = (self.structures[self.pairs[index.cpu(), side]] for side in (0, 1))
-        return modification_examples(self.align(start, target), target)
+        return modification_examples(self.align(start, target), target, self.cell)
 
     def at(self, epoch: int) -> ModificationSource:
-        return ModificationSource(self.structures, self.draw, self.align, self.draw(epoch))
+        return ModificationSource(self.structures, self.draw, self.align, self.draw(epoch), self.cell)
 
 
-def generation_examples(crystals: Crystals) -> Examples:
-    """Each crystal is a target; its space group and energy are given where they are known."""
+@dataclass(frozen=True, eq=False)
+class Resident:
+    """All examples of an epoch on the training's device: no batch is made or moved while it trains.
+
+    An epoch that is like the one before is not made again.
+    """
+
+    source: Source
+    device: torch.device
+    examples: Examples
+
+    @classmethod
+    def of(cls, source: Source, device: torch.device) -> Resident:
+        """Made in pieces on the processor, then moved."""
+        parts = [source[index] for index in torch.arange(len(source)).split(_PIECE)]
+        return cls(source, device, join_examples(parts).to(device))
+
+    @property
+    def sizes(self) -> Tensor:
+        return self.examples.sizes
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __getitem__(self, index: Tensor) -> Examples:
+        return self.examples[index]
+
+    def at(self, epoch: int) -> Resident:
+        following = self.source.at(epoch)
+        return self if following is self.source else Resident.of(following, self.device)
+
+
+def join_examples(parts: Sequence[Examples]) -> Examples:
+    """Batches one after another, padded to the widest."""
+    width = max(p.target.frac.shape[1] for p in parts)
+    target = _join_states([p.target for p in parts], width)
+    starts = [p.conditions.start for p in parts if p.conditions.start is not None]
+    asked = [p.conditions for p in parts]
+    conditions = Conditions(
+        torch.cat([_wider(c.numbers, width) for c in asked]),
+        torch.cat([c.group for c in asked]),
+        torch.cat([c.energy for c in asked]),
+        torch.cat([c.present for c in asked]),
+        _join_states(starts, width) if starts else None,
+    )
+    return Examples(target, conditions)
+
+
+def _join_states(states: Sequence[State], width: int) -> State:
+    frac = torch.cat([_wider(s.frac, width) for s in states])
+    return State(frac, torch.cat([s.lattice for s in states]), torch.cat([_wider(s.mask, width) for s in states]))
+
+
+def _wider(tensor: Tensor, width: int) -> Tensor:
+    """(B, N, …) with zeros up to `width` columns."""
+    result = tensor.new_zeros(len(tensor), width, *tensor.shape[2:])
+    result[:, : tensor.shape[1]] = tensor
+    return result
+
+
+def generation_examples(crystals: Crystals, cell: str = "log") -> Examples:
+    """Each crystal is a target; its space group and energy are given where they are known.
+
+    cell: how lattices are encoded (`core.data.encoding`)
+    """
     given = torch.stack([crystals.group > 0, torch.isfinite(crystals.energy)], 1)
     energy = crystals.energy.nan_to_num().float()
-    return Examples(encode(crystals), Conditions(crystals.numbers, crystals.group, energy, given))
+    conditions = Conditions(crystals.numbers, crystals.group, energy, given)
+    return Examples(encode(crystals, cell), conditions, crystals.natoms)
 
 
-def modification_examples(start: Crystals, target: Crystals) -> Examples:
+def modification_examples(start: Crystals, target: Crystals, cell: str = "log") -> Examples:
     """Pairs with their atoms in one order; asked are the target's group and the change of energy (eV/atom)."""
     change = target.energy - start.energy
     given = torch.stack([target.group > 0, torch.isfinite(change)], 1)
-    conditions = Conditions(target.numbers, target.group, change.nan_to_num().float(), given, encode(start))
-    return Examples(encode(target), conditions)
+    conditions = Conditions(target.numbers, target.group, change.nan_to_num().float(), given, encode(start, cell))
+    return Examples(encode(target, cell), conditions, target.natoms)
 
 
 def batches(sizes: Tensor, batch: int, seed: int, epoch: int) -> Iterator[Tensor]:

@@ -18,6 +18,7 @@ from core.data.formulas import FormulaError, atomic_numbers, chemical_system, pa
 from core.evaluation.matching import first_match
 from core.evaluation.validity import Verdict, group_reached, judge
 from core.models.state import Conditions, conditions_for
+from core.samplers.noise import Noise
 from core.workflows.context import Cancelled, Context, UserError
 from core.workflows.models import LoadedModel, load_model
 from core.workflows.store import store
@@ -141,22 +142,28 @@ def _seeds(seed: int, wishes: Sequence[Wish]) -> list[int]:
 
 @torch.no_grad()
 def draw(model: LoadedModel, conditions: Conditions, steps: int, seeds: Sequence[int], context: Context) -> Crystals:
-    """Sample one crystal per condition, each from a seed of its own. Raises Cancelled between steps."""
-    starts = []
-    for i, seed in enumerate(seeds):
-        generator = torch.Generator().manual_seed(seed)
-        starts.append(model.sampler.start(conditions[torch.tensor([i])], generator))
-    start = type(starts[0])(*(torch.cat([getattr(s, f) for s in starts]) for f in ("frac", "lattice", "mask")))
+    """Sample one crystal per condition, each from a seed of its own. Raises Cancelled between steps, and UserError."""
+    check_sites(model, conditions.numbers.shape[1])
+    noise = Noise.seeded(conditions.mask, seeds)
+    start = model.sampler.start(conditions, noise).to(context.device)
     network = model.network.to(context.device)
     on_device = conditions.to(context.device)
+    noise.mask = on_device.mask
 
     def stop(_: int) -> bool:
         return context.cancelled()
 
-    state = model.sampler.sample(network, start.to(context.device), on_device, steps, stop)
+    state = model.sampler.sample(network, start, on_device, steps, stop, noise)
     if context.cancelled():
         raise Cancelled
-    return decode(state.to("cpu"), conditions)
+    return decode(state.to("cpu"), conditions, model.cell)
+
+
+def check_sites(model: LoadedModel, natoms: int) -> None:
+    """Raises UserError where the model's network cannot hold so many atoms."""
+    limit = getattr(model.network, "max_sites", None)
+    if limit and natoms > limit:
+        raise UserError(f"{model.row.name} holds {limit} atoms in a cell; {natoms} are asked for.")
 
 
 class Keeper:

@@ -9,19 +9,33 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
+import torch
+from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from core.data.formulas import formula_unit, parse_formula, pattern
-from core.models.checkpoint import CARD, CONFIG, WEIGHTS, CheckpointError, load_weights, read_config, weights_hash
-from core.models.registry import build_network
-from core.samplers.flow import FlowMatching
+from core.models.checkpoint import (
+    CARD,
+    CONFIG,
+    WEIGHTS,
+    CheckpointError,
+    load_weights,
+    read_config,
+    weights_hash,
+)
+from core.models.registry import build_network, known_tables
+from core.samplers.geometry import CELLS
+from core.samplers.protocol import Sampler
 from core.samplers.registry import sampler_for
+from core.settings import ASSETS
 from core.workflows.context import UserError
 from core.workflows.datasets import check_name
 from core.workflows.store import folder, store
 from db import datasets as rows
-from db.tables import Model
+from db import jobs as job_rows
+from db.tables import Job, Model
 
 
 @dataclass(frozen=True)
@@ -30,8 +44,13 @@ class LoadedModel:
 
     row: Model
     network: nn.Module
-    sampler: FlowMatching
+    sampler: Sampler
     seen: Mapping[str, Any]
+
+    @property
+    def cell(self) -> str:
+        """How its cells are encoded (`core.data.encoding`)."""
+        return CELLS[self.sampler.geometry]
 
 
 def list_models(task: str | None = None) -> list[Model]:
@@ -69,50 +88,148 @@ def _cached(path: str, digest: str) -> tuple[nn.Module, dict[str, Any]]:
 
 def _load(row: Model, digest: str) -> LoadedModel:
     network, config = _cached(row.folder, digest)
-    return LoadedModel(row, network, sampler_for(config["task"], config["method"]), config.get("seen", {}))
+    return LoadedModel(row, network, sampler_of(config), config.get("seen", {}))
+
+
+def sampler_of(config: Mapping[str, Any]) -> Sampler:
+    """The sampler that a model's configuration names, with the values it was trained with. Raises ValueError."""
+    values = config.get("sampler") or {}
+    if not isinstance(values, Mapping):
+        raise ValueError("The sampler of this model's configuration cannot be read.")
+    return sampler_for(config["task"], config["method"], **values)
 
 
 def register(name: str, source: Path, job_id: int | None = None, keep: bool = False) -> Model:
-    """Put a model's folder into the store under `name`; the folder is copied unless `keep`. Raises UserError."""
+    """Put a model's folder into the store under `name`; the folder is copied unless `keep`. Raises UserError.
+
+    What cannot be read, is too large for its weights or does not fit them is refused before anything is built.
+    """
     check_name(name)
     with store().session() as session:
         if rows.find_model(session, name):
             raise UserError(f"There is a model {name!r} already: choose another name.")
     try:
         config = read_config(source)
+        _check_config(config, source)
         load_weights(build_network(config["network"], config["network_config"]), source)
-        sampler_for(config["task"], config["method"])
         card = json.loads((source / CARD).read_text()) if (source / CARD).is_file() else {}
     except (CheckpointError, ValueError) as error:
-        raise UserError(f"{source.name} cannot be used as a model: {error}") from error
-    target = source if keep else folder("models") / name
-    if not keep:
-        target.mkdir(parents=True, exist_ok=True)
-        for file in (WEIGHTS, CONFIG, CARD):
-            if (source / file).is_file():
-                shutil.copyfile(source / file, target / file)
-    with store().session() as session:
-        rows.add_model(
-            session,
-            name=name,
-            task=config["task"],
-            hash=weights_hash(target),
-            energy_method=str(config.get("energy_method", "")),
-            folder=str(target),
-            card=card if isinstance(card, dict) else {},
-            job_id=job_id,
-        )
+        raise UserError(f"This cannot be used as a model: {error}") from error
+    target = source if keep else _copied(name, source)
+    try:
+        with store().session() as session:
+            rows.add_model(
+                session,
+                name=name,
+                task=config["task"],
+                hash=weights_hash(target),
+                energy_method=str(config.get("energy_method", "")),
+                folder=str(target),
+                card=card if isinstance(card, dict) else {},
+                job_id=job_id,
+            )
+    except BaseException:
+        if not keep:
+            shutil.rmtree(target, ignore_errors=True)
+        raise
     return get_model(name)
 
 
+def _check_config(config: Mapping[str, Any], source: Path) -> None:
+    """Does the network have just the weights that are there? Built without memory. Raises ValueError."""
+    sampler_of(config)
+    seen = config.get("seen") or {}
+    lists = ("elements", "natoms", "space_groups", "patterns")
+    if not isinstance(seen, dict) or (seen and not all(isinstance(seen.get(key), list) for key in lists)):
+        raise ValueError("config.json does not say in a readable way what the model learned from.")
+    if len(str(config.get("energy_method", ""))) > 64 or not isinstance(config["network_config"], dict):
+        raise ValueError("config.json names an energy method or a network that cannot be read.")
+    tables = known_tables() if config["network"] == "unet" else None
+    with torch.device("meta"):
+        network = build_network(config["network"], config["network_config"], (lambda: tables) if tables else None)
+    expected = {key: tuple(t.shape) for key, t in network.state_dict().items()}
+    try:
+        with safe_open(str(source / WEIGHTS), "pt") as file:
+            found = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{WEIGHTS} is no safetensors file, or it is damaged.") from error
+    if found != expected:
+        raise CheckpointError("The weights of this model do not fit its configuration.")
+
+
+def _copied(name: str, source: Path) -> Path:
+    """The source's files in a new folder of the store, all of them or none. Raises UserError."""
+    models = folder("models")
+    taken = {path.name for path in models.iterdir()}
+    target = models / next(n for n in (name, *(f"{name}-{i}" for i in range(2, 10_000))) if n not in taken)
+    partial = models / f".partial-{uuid4().hex}"
+    try:
+        partial.mkdir()
+        for file in (WEIGHTS, CONFIG, CARD):
+            if (source / file).is_file():
+                shutil.copyfile(source / file, partial / file)
+        partial.replace(target)
+    except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise UserError(f"The model cannot be written: {error.strerror or error}.") from error
+    return target
+
+
+def config_of(model: Model) -> dict[str, Any]:
+    """What config.json says: method, network, what it learned from; {} where it cannot be read."""
+    try:
+        return read_config(Path(model.folder))
+    except CheckpointError:
+        return {}
+
+
+def is_shipped(model: Model) -> bool:
+    """Did it come with the app? Then its files are not the store's."""
+    return Path(model.folder).is_relative_to(ASSETS)
+
+
+def rename_model(name: str, new: str) -> Model:
+    """Give a model another name; candidates that it made follow. Raises UserError."""
+    row, new = get_model(name), new.strip()
+    check_name(new)
+    _check_idle(name)
+    with store().session() as session:
+        if rows.find_model(session, new):
+            raise UserError(f"There is a model {new!r} already: choose another name.")
+        rows.rename_model(session, row.id, name, new)
+    return get_model(new)
+
+
 def delete_model(name: str) -> None:
-    """Remove a model; what it made stays. Shipped models stay on disk and come back with the next start."""
+    """Remove a model; what it made stays. The files of one that came with the app stay too. Raises UserError."""
     row = get_model(name)
+    _check_idle(name)
     with store().session() as session:
         rows.drop_model(session, row.id)
     path = Path(row.folder)
     if path.parent == folder("models"):
         shutil.rmtree(path, ignore_errors=True)
+
+
+def _check_idle(name: str) -> None:
+    with store().session() as session:
+        active = job_rows.list_jobs(session, job_rows.ACTIVE, limit=1000)
+    using = next((job for job in active if job.params.get("model") == name), None)
+    if using is not None:
+        raise UserError(f"Job {using.id} ({using.title}) needs {name}: wait for it or cancel it first.")
+
+
+def evaluations_of(model: Model) -> list[Job]:
+    """Jobs that evaluated this model, newest first."""
+    with store().session() as session:
+        found = job_rows.list_jobs(session, kinds=["evaluate"], limit=1000)
+    return [job for job in found if _is_of(job, model)]
+
+
+def _is_of(job: Job, model: Model) -> bool:
+    """By the hash of the weights where the result has it: names change, and come back with other weights."""
+    known = (job.result or {}).get("hash") or (job.result or {}).get("model_hash")
+    return known == model.hash if known else job.params.get("model") == model.name
 
 
 def unfamiliar(model: LoadedModel, formula: str, natoms: int, groups: list[int], energies: list[float]) -> list[str]:

@@ -1,34 +1,46 @@
-"""Train a model on a dataset: a job that can be stopped and goes on from its checkpoint."""
+"""Train a model on a dataset: a job that can be paused, finished early, and goes on from its checkpoint."""
 
 from __future__ import annotations
 
 import platform
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from pymatgen.core import Element
+from torch import nn
 
 from core.data.formulas import elements_of, pattern
-from core.data.pairs import PairRules, align, draw_pairs, lowest_energy_pairs, pair_groups
-from core.data.tensors import TRAIN, VALIDATION, TensorData
+from core.data.tensors import TRAIN, TensorData
 from core.models.checkpoint import CheckpointError, save_model
-from core.models.registry import as_values, build_network, configure
-from core.samplers.registry import METHODS, sampler_for
-from core.training.data import GenerationSource, ModificationSource, Source
-from core.training.loop import Report, TrainConfig, Training, TrainingError
+from core.models.registry import build_network
+from core.training.checkpoints import BEST, CHECKPOINT
+from core.training.devices import out_of_memory
+from core.training.loop import Report, Training, TrainingError
+from core.training.plan import Plan, make_plan, make_sources
 from core.workflows.context import Cancelled, Context, UserError
 from core.workflows.datasets import check_name, get_dataset, load_tensors
 from core.workflows.models import register
 from core.workflows.store import store
+from core.workflows.training_cost import Estimate, estimate_plan
+from core.workflows.training_samples import Judge, Samples, read_samples
 from db import datasets as rows
-from db.tables import Dataset
+from db.jobs import get_job
+from db.tables import Dataset, Model
+
+__all__ = ["Estimate", "Samples", "TrainParams", "check_params", "estimate", "finish", "read_samples", "train"]
+FINISH = "finish"  # a file of this name in the job's folder asks for the end
 
 
 @dataclass(frozen=True)
 class TrainParams:
-    """What to train. Budget: steps, minutes or both, whichever ends first; method "" takes the task's first."""
+    """What to train. Budget: steps, minutes or both, whichever ends first; method "" takes the task's first.
+
+    What is None or "" from `batch` on has the preset's value (`core.training.presets.hyperparameters`).
+    """
 
     dataset: str
     name: str
@@ -38,96 +50,136 @@ class TrainParams:
     preset: str = "small"
     steps: int | None = None
     minutes: float | None = None
-    batch: int = 64
-    learning_rate: float = 5e-4
+    batch: int | None = None
+    learning_rate: float | None = None
+    warmup: int | None = None
+    clip: float | None = None
+    weight_decay: float | None = None
+    ema: float | None = None
+    drop: float | None = None
+    loss: str = ""
+    geometry: str = ""
+    noise: float | None = None
+    schedule: str = ""
+    precision: str = ""
+    compile: bool = False
+    patience: int | None = None
+    pairs: str = ""
     seed: int = 0
 
 
 def train(params: TrainParams, context: Context) -> dict[str, Any]:
     """Train (or go on from the folder's checkpoint) and put the model into the store. Raises UserError."""
-    check_params(params)
+    plan = check_params(params)
     dataset = get_dataset(params.dataset)
     data = load_tensors(dataset)
-    method = params.method or next(iter(METHODS[params.task]))
-    network_config = configure(params.network, params.preset)
-    learning, validation = _sources(params.task, data, params.seed)
-    torch.manual_seed(params.seed)
-    config = TrainConfig(params.steps, params.minutes, params.batch, params.learning_rate, seed=params.seed)
-    context.progress(0.0, "Preparing the network")
     try:
-        network = build_network(params.network, as_values(network_config))
-        sampler = sampler_for(params.task, method)
-        run = Training(network, sampler, learning, validation, config, context.folder, context.device)
-        if run.step:
-            print(f"going on from the checkpoint at step {run.step}", flush=True)
-        first = run.step == 0
-        final = run.run(lambda report: _tell(context, report), context.cancelled)
-    except (TrainingError, CheckpointError) as error:
+        learning, validation = make_sources(plan, data)
+    except ValueError as error:
         raise UserError(str(error)) from error
-    except torch.OutOfMemoryError as error:
-        raise UserError("The device ran out of memory: take a smaller batch or a smaller preset.") from error
-    if context.cancelled():
-        raise Cancelled
-    known = {
-        "task": params.task,
-        "method": method,
-        "network": params.network,
-        "network_config": as_values(network_config),
-        "energy_method": dataset.method,
-        "seen": _seen(data),
-    }
-    card = _card(params, dataset, run, final, first)
-    staged = context.folder / "model"
-    save_model(staged, run.average, known, card)
-    model = register(params.name, staged, context.job_id)
-    return {"model": model.name, "hash": model.hash, "steps": run.step, **final}
+    torch.manual_seed(params.seed)
+    context.progress(0.0, "Preparing the network")
+    with Judge(context) as judge:
+        try:
+            network = build_network(params.network, plan.network_config)
+            run = Training(
+                network, plan.sampler, learning, validation, plan.config, context.folder, context.device, judge
+            )
+            first = run.step == 0
+            if not first:
+                print(f"going on from the checkpoint at step {run.step}", flush=True)
+            final = run.run(lambda report: _tell(context, report, judge), lambda: _stops(context))
+        except (TrainingError, CheckpointError) as error:
+            raise UserError(str(error)) from error
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+            raise UserError(
+                f"{context.device} ran out of memory: take a smaller batch than {plan.config.batch} or a smaller "
+                "preset. The last checkpoint is kept."
+            ) from error
+        if context.cancelled() and not _finishing(context):
+            raise Cancelled
+        final |= judge.wait()
+    context.metrics(run.step, **final)
+    model = _keep(params, plan, dataset, data, run, final, first, context)
+    return {"model": model.name, "hash": model.hash, "steps": run.step, "best_step": run.best_step, **final}
 
 
-def check_params(params: TrainParams) -> None:
+def check_params(params: TrainParams) -> Plan:
     """Everything that can be known to be wrong before a job starts. Raises UserError."""
     check_name(params.name)
     with store().session() as session:
         if rows.find_model(session, params.name):
             raise UserError(f"There is a model {params.name!r} already: choose another name.")
-    try:
-        sampler_for(params.task, params.method or next(iter(METHODS.get(params.task, {"": None}))))
-        configure(params.network, params.preset)
-    except ValueError as error:
-        raise UserError(str(error)) from error
+    plan = plan_of(params)
     if not params.steps and not params.minutes:
         raise UserError("Say how long to train: a number of minutes or of steps.")
-    if params.batch < 1 or not 0 < params.learning_rate < 1:
-        raise UserError("The batch must be 1 or more, the learning rate between 0 and 1.")
     get_dataset(params.dataset)
+    return plan
 
 
-def _sources(task: str, data: TensorData, seed: int) -> tuple[Source, Source | None]:
-    """What is learned from and what is validated on: lowest-energy pairs only there, as in the paper."""
-    learning, validation = data.part(TRAIN), data.part(VALIDATION)
-    if task == "generation":
-        return (
-            GenerationSource(data.crystals, learning),
-            GenerationSource(data.crystals, validation) if len(validation) else None,
-        )
-    groups = pair_groups(data, learning, PairRules())
-    if not len(groups.sizes):
-        raise UserError(
-            "This dataset has nothing to learn modification from: it needs formulas with two or more structures of one "
-            "cell size and with energies."
-        )
-    held_out = lowest_energy_pairs(pair_groups(data, validation))
-    fixed = ModificationSource(data.crystals, lambda _: held_out, align, held_out)
-
-    def draw(epoch: int) -> torch.Tensor:
-        return draw_pairs(groups, seed, epoch)
-
-    return ModificationSource(data.crystals, draw, align, draw(0)), fixed if len(held_out) else None
+def plan_of(params: TrainParams) -> Plan:
+    """The params with the preset's defaults. Raises UserError for values that cannot be."""
+    try:
+        return make_plan(params.task, params.method, params.network, params.preset, asdict(params))
+    except ValueError as error:
+        raise UserError(str(error)) from error
 
 
-def _tell(context: Context, report: Report) -> None:
+def estimate(params: TrainParams, device: str = "cpu") -> Estimate:
+    """What this training would cost on a device here, without building it. Raises UserError."""
+    plan = plan_of(params)
+    data = load_tensors(get_dataset(params.dataset))
+    natoms = data.crystals.natoms[data.part(TRAIN)]
+    if not len(natoms):
+        raise UserError("The training part of this dataset is empty.")
+    return estimate_plan(params.network, plan.network_config, plan.config, natoms, device)
+
+
+def finish(job_id: int) -> None:
+    """Ask a running training to end now and keep its model. Raises UserError where it does not run."""
+    with store().session() as session:
+        job = get_job(session, job_id)
+    if job is None or job.kind != "train" or job.status != "running":
+        raise UserError(f"Job {job_id} is no training that runs.")
+    (Path(job.folder) / FINISH).touch()
+
+
+def _stops(context: Context) -> bool:
+    return context.cancelled() or _finishing(context)
+
+
+def _finishing(context: Context) -> bool:
+    return (context.folder / FINISH).exists()
+
+
+def _tell(context: Context, report: Report, judge: Judge) -> None:
     context.metrics(report.step, **report.values)
+    judge.tell()
     speed = report.values.get("structures_per_s", 0.0)
     context.progress(report.fraction, f"Step {report.step:,}, {speed:,.0f} structures/s", report.eta_s)
+
+
+def _keep(
+    params: TrainParams,
+    plan: Plan,
+    dataset: Dataset,
+    data: TensorData,
+    run: Training,
+    final: dict[str, float],
+    unbroken: bool,
+    context: Context,
+) -> Model:
+    """The model's folder with its card, into the store; what the training needed to go on is given back."""
+    known = plan.model_config() | {"energy_method": dataset.method, "seen": _seen(data)}
+    staged = context.folder / "model"
+    save_model(staged, run.weights(), known, _card(params, plan, dataset, run, final, unbroken))
+    model = register(params.name, staged, context.job_id)
+    with suppress(OSError):  # gigabytes for the large preset
+        for name in (CHECKPOINT, BEST):
+            (context.folder / name).unlink(missing_ok=True)
+    return model
 
 
 def _seen(data: TensorData) -> dict[str, Any]:
@@ -149,17 +201,18 @@ def _seen(data: TensorData) -> dict[str, Any]:
 
 
 def _card(
-    params: TrainParams, dataset: Dataset, run: Training, final: dict[str, float], unbroken: bool
+    params: TrainParams, plan: Plan, dataset: Dataset, run: Training, final: dict[str, float], unbroken: bool
 ) -> dict[str, Any]:
     return {
         "name": params.name,
         "task": params.task,
-        "parameters": sum(p.numel() for p in run.network.parameters()),
+        "parameters": parameters_of(run.network),
         "dataset": dataset.name,
         "dataset_hash": dataset.hash,
         "energy_method": dataset.method,
-        "recipe": asdict(params),
+        "recipe": asdict(params) | {"method": plan.method} | plan.values,
         "steps": run.step,
+        "best_step": run.best_step,
         "training_minutes": round(run.seconds / 60, 2),
         "uninterrupted": unbroken,
         "device": f"{run.fabric.device.type}, {torch.get_num_threads()} thread(s), {platform.machine()}",
@@ -167,3 +220,7 @@ def _card(
         "made": time.strftime("%Y-%m-%d"),
         "torch": torch.__version__,
     }
+
+
+def parameters_of(network: nn.Module) -> int:
+    return sum(p.numel() for p in network.parameters())

@@ -1,0 +1,107 @@
+"""From names and a few numbers to what a training needs: sampler, network, budget, sources of examples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from torch import Tensor
+
+from core.data.pairs import PAIRS, align, draw_pairs, lowest_energy_pairs, pair_groups
+from core.data.tensors import TRAIN, VALIDATION, TensorData
+from core.models.registry import as_values, configure
+from core.samplers.geometry import CELLS
+from core.samplers.protocol import Sampler, needs
+from core.samplers.registry import METHODS, STEPS, sampler_for, sampler_values
+from core.training.data import GenerationSource, ModificationSource, Source
+from core.training.devices import resolve
+from core.training.losses import LOSSES
+from core.training.presets import TrainConfig, hyperparameters
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A training with every default filled in. values: every hyperparameter, as the card keeps them."""
+
+    task: str
+    method: str
+    network: str
+    values: dict[str, Any]
+    sampler: Sampler
+    network_config: dict[str, Any]
+    config: TrainConfig
+
+    @property
+    def cell(self) -> str:
+        """How cells are encoded (`core.data.encoding`)."""
+        return CELLS[self.sampler.geometry]
+
+    def model_config(self) -> dict[str, Any]:
+        """What config.json of the model says of how it is built and sampled."""
+        return {
+            "task": self.task,
+            "method": self.method,
+            "sampler": sampler_values(self.sampler),
+            "network": self.network,
+            "network_config": self.network_config,
+        }
+
+
+def make_plan(task: str, method: str, network: str, preset: str, given: Mapping[str, Any]) -> Plan:
+    """The preset's defaults, and what is `given` by the names of `TrainConfig` and `hyperparameters`.
+
+    None and "" leave the default; method "" takes the task's first. Raises ValueError for what cannot be.
+    """
+    method = method or next(iter(METHODS.get(task, {"": None})))
+    said = {k: v for k, v in given.items() if v is not None and v != ""}
+    defaults = hyperparameters(network, preset, method)
+    values = defaults | {k: v for k, v in said.items() if k in defaults}
+    sampler = sampler_for(task, method, **{k: values[k] for k in ("geometry", "noise", "schedule")})
+    network_config = configure(network, preset, **needs(sampler, CELLS[sampler.geometry]))
+    _check(values)
+    known = {f.name for f in fields(TrainConfig)}
+    steps = {"sample_steps": STEPS[method]}
+    config = TrainConfig(**{k: v for k, v in (steps | values | said).items() if k in known})
+    return Plan(task, method, network, values, sampler, as_values(network_config), config)
+
+
+def make_sources(plan: Plan, data: TensorData) -> tuple[Source, Source | None]:
+    """What is learned from, and what is validated on: of pairs the lowest-energy ones, as in the paper.
+
+    The second is None where there is nothing held out. Raises ValueError where a dataset has no pairs.
+    """
+    learning, validation = data.part(TRAIN), data.part(VALIDATION)
+    if plan.task == "generation":
+        held_out = GenerationSource(data.crystals, validation, plan.cell) if len(validation) else None
+        return GenerationSource(data.crystals, learning, plan.cell), held_out
+    groups = pair_groups(data, learning, PAIRS[plan.values["pairs"]])
+    if not len(groups.sizes):
+        raise ValueError(
+            "This dataset has nothing to learn modification from: it needs formulas with two or more structures of one "
+            "cell size and with energies."
+        )
+    fixed = lowest_energy_pairs(pair_groups(data, validation))
+
+    def draw(epoch: int) -> Tensor:
+        return draw_pairs(groups, plan.config.seed, epoch)
+
+    def same(_: int) -> Tensor:
+        return fixed
+
+    learned = ModificationSource(data.crystals, draw, align, draw(0), plan.cell)
+    return learned, ModificationSource(data.crystals, same, align, fixed, plan.cell) if len(fixed) else None
+
+
+def _check(values: Mapping[str, Any]) -> None:
+    """Raises ValueError."""
+    if values["batch"] < 1 or not 0 < values["learning_rate"] < 1:
+        raise ValueError("The batch must be 1 or more, the learning rate between 0 and 1.")
+    if not (0 <= values["ema"] < 1 and 0 <= values["drop"] < 1):
+        raise ValueError("The decay of the averaged weights and the share of conditions left out lie in [0, 1).")
+    if min(values["warmup"], values["clip"], values["weight_decay"], values["noise"]) < 0:
+        raise ValueError("Warm-up, clipping, weight decay and noise cannot be negative.")
+    for name, choices in (("loss", LOSSES), ("pairs", PAIRS)):
+        if values[name] not in choices:
+            raise ValueError(f"There is no {name} {values[name]!r}: choose {', '.join(choices)}.")
+    resolve(values["precision"], "cpu")
