@@ -20,11 +20,17 @@ def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--system", required=True)
     parser.add_argument("--method", default="")
-    models = commands.add_parser("models", help="list, add, delete models").add_subparsers(required=True)
+    models = commands.add_parser("models", help="list, add, pack, rename, delete models").add_subparsers(required=True)
     add(models, shared, "list", "all models", _models_list)
-    parser = add(models, shared, "add", "a model's folder (safetensors and config.json)", _models_add)
-    parser.add_argument("folder", type=Path)
+    parser = add(models, shared, "add", "a model: its folder, its .zip, or its safetensors by config.json", _models_add)
+    parser.add_argument("file", type=Path)
     parser.add_argument("--name", default="")
+    parser = add(models, shared, "pack", "a model as one .zip, which `models add` takes", _models_pack)
+    parser.add_argument("name")
+    parser.add_argument("file", type=Path)
+    parser = add(models, shared, "rename", "a model", _models_rename)
+    parser.add_argument("name")
+    parser.add_argument("new")
     add(models, shared, "delete", "a model", _models_delete).add_argument("name")
     jobs = commands.add_parser("jobs", help="list, cancel, resume jobs").add_subparsers(required=True)
     add(jobs, shared, "list", "the latest jobs", _jobs_list)
@@ -117,12 +123,26 @@ def _models_list(asked: argparse.Namespace) -> dict[str, Any]:
 
 
 def _models_add(asked: argparse.Namespace) -> dict[str, Any]:
-    from core.workflows.models import register
+    from core.workflows.model_files import add_path
 
-    if not asked.folder.is_dir():
-        raise UserError(f"There is no folder {asked.folder}.")
-    model = register(asked.name or asked.folder.resolve().name, asked.folder)
+    model = add_path(asked.file, asked.name)
     return {"model": model.name, "hash": model.hash}
+
+
+def _models_pack(asked: argparse.Namespace) -> dict[str, Any]:
+    from core.workflows.model_files import pack_model
+
+    try:
+        asked.file.write_bytes(pack_model(asked.name))
+    except OSError as error:
+        raise UserError(f"{asked.file} cannot be written: {error.strerror}.") from error
+    return {"model": asked.name, "file": str(asked.file)}
+
+
+def _models_rename(asked: argparse.Namespace) -> dict[str, Any]:
+    from core.workflows.models import rename_model
+
+    return {"model": rename_model(asked.name, asked.new).name}
 
 
 def _models_delete(asked: argparse.Namespace) -> dict[str, Any]:

@@ -38,6 +38,7 @@ KINDS = {
     "train": Kind("core.workflows.train:train", "core.workflows.train:TrainParams", True),
     "generate": Kind("core.workflows.generate:generate", "core.workflows.generate:GenerateParams", True),
     "modify": Kind("core.workflows.modify:modify", "core.workflows.modify:ModifyParams", True),
+    "evaluate": Kind("core.workflows.evaluate:evaluate", "core.workflows.evaluate:EvaluateParams", True),
     "relax": Kind("core.workflows.relax:relax_candidates", "core.workflows.relax:RelaxParams", True),
 }
 

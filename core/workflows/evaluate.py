@@ -1,0 +1,258 @@
+"""Evaluate a model: the share of known structures that it finds, given what the user says it is given."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from core.crystals import Crystals
+from core.evaluation.matching import TOLERANCES, cell_distances
+from core.evaluation.pool import ALONE, MatchPool, cells_of
+from core.evaluation.report import Outcome, make_report, outcome_of, verdict_row
+from core.evaluation.validity import judge
+from core.workflows.context import Cancelled, Context, UserError
+from core.workflows.evaluation_drawers import Asked, Drawer, find_drawer
+from core.workflows.evaluation_targets import Targets, find_targets
+
+CONDITIONS = ("composition", "space-group", "energy")
+MAX_SAMPLES = 100
+_BATCH = {"cpu": 64}  # crystals drawn at once
+_GPU_BATCH = 512
+_WAITING = 8  # batches that may wait to be matched
+
+
+@dataclass(frozen=True)
+class EvaluateParams:
+    """What to evaluate, and on what.
+
+    model: a model's name, "start" (the structure to modify as it is) or "substitution:DATASET"
+    data: paths of files, or dataset: a name; split: "train", "val" or "" for all
+    conditions: what is given besides the cell's content, which always is: "space-group", "energy" (eV/atom; for a
+    modifier the change); samples: drawn for each target; limit: targets, 0 for all, else so many drawn by the seed
+    task: "generation" or "modification", "" for what the model does; a baseline that does both generates
+    """
+
+    model: str
+    data: tuple[str, ...] = ()
+    dataset: str = ""
+    split: str = ""
+    conditions: tuple[str, ...] = CONDITIONS
+    samples: int = 1
+    matcher: str = "paper"
+    limit: int = 0
+    steps: int = 50
+    seed: int = 0
+    task: str = ""
+
+
+def evaluate(params: EvaluateParams, context: Context) -> dict[str, Any]:
+    """Draw `samples` crystals for every target, match them and report; after an interruption, the rest.
+
+    Every structure asked counts: unseen elements, cells that are too large, invalid and unmatched samples are misses.
+    Raises UserError.
+    """
+    check_params(params)
+    drawer = find_drawer(params.model, params.conditions)
+    task = _task(params, drawer)
+    pairs = task == "modification"
+    targets = find_targets(params.data, params.dataset, params.split, pairs, drawer.method, context)
+    run = Run(params, drawer, targets, context)
+    outcomes = run.finish()
+    report = asdict(make_report(outcomes, params.samples))
+    return report | {
+        "matcher": params.matcher,
+        "model": drawer.name,
+        "model_hash": drawer.hash,
+        "task": task,
+        "conditions": list(params.conditions),
+        "data": params.dataset or ", ".join(Path(f).name for f in params.data),
+        "split": params.split,
+        "skipped": targets.skipped,
+        "steps": params.steps,
+        "seed": params.seed,
+        "seconds_sampling": round(run.seconds_sampling, 3),
+        "seconds_matching": round(run.seconds_matching, 3),
+    }
+
+
+def _task(params: EvaluateParams, drawer: Drawer) -> str:
+    if drawer.task and params.task not in ("", drawer.task):
+        raise UserError(f"{drawer.name} is for {drawer.task}, not for {params.task}.")
+    return drawer.task or params.task or "generation"
+
+
+def check_params(params: EvaluateParams) -> None:
+    """What can be known to be wrong before a job starts. Raises UserError."""
+    unknown = [c for c in params.conditions if c not in CONDITIONS]
+    if unknown:
+        raise UserError(f"There is no condition {unknown[0]!r}: choose from {', '.join(CONDITIONS)}.")
+    if params.matcher not in TOLERANCES:
+        raise UserError(f"There is no matcher {params.matcher!r}: choose paper or field.")
+    if params.task not in ("", "generation", "modification"):
+        raise UserError(f"There is no task {params.task!r}: choose generation or modification.")
+    if not 1 <= params.samples <= MAX_SAMPLES:
+        raise UserError(f"Samples for each target must be 1 to {MAX_SAMPLES}.")
+    if params.steps < 1 or params.limit < 0:
+        raise UserError("Steps must be 1 or more, the number of targets 0 (all) or more.")
+    missing = [f for f in params.data if not Path(f).is_file()]
+    if missing:
+        raise UserError(f"There is no file {missing[0]}.")
+
+
+class Run:
+    """One evaluation: what is drawn is matched beside the drawing, and verdicts are kept as they come."""
+
+    def __init__(self, params: EvaluateParams, drawer: Drawer, targets: Targets, context: Context) -> None:
+        self.params, self.drawer, self.targets, self.context = params, drawer, targets, context
+        self.seconds_sampling = self.seconds_matching = 0.0
+        self._chosen = targets.some(params.limit, params.seed)
+        named = json.dumps([asdict(params), drawer.hash, len(targets)], sort_keys=True)
+        self._file = context.folder / f"verdicts-{hashlib.sha256(named.encode()).hexdigest()[:12]}.jsonl"
+        self._outcomes = read_verdicts(self._file)
+        self._waiting: list[_Batch] = []
+
+    def finish(self) -> list[Outcome]:
+        """Every target's outcome, in their order. Raises Cancelled."""
+        todo = [i for i in self._chosen.tolist() if i not in self._outcomes]
+        todo.sort(key=lambda i: int(self.targets.natoms[i]))
+        size = max(1, _BATCH.get(self.context.device, _GPU_BATCH) // self.params.samples)
+        here = len(todo) * self.params.samples < ALONE and threading.current_thread() is threading.main_thread()
+        started, before = time.monotonic(), len(self._outcomes)
+        with MatchPool() as pool:
+            for start in range(0, len(todo), size):
+                if self.context.cancelled():
+                    raise Cancelled
+                self._waiting.append(self._begin(torch.tensor(todo[start : start + size]), None if here else pool))
+                self._collect(0 if here else _WAITING)
+                self._tell(started, before)
+            self._collect(0)
+        self._tell(started, before)
+        return [self._outcomes[i] for i in self._chosen.tolist()]
+
+    def _begin(self, index: torch.Tensor, pool: MatchPool | None) -> _Batch:
+        """Draw for these targets and hand over what is to be matched."""
+        target = self.targets[index]
+        problems = self.drawer.refuses(target)
+        able = torch.tensor([i for i, problem in enumerate(problems) if not problem], dtype=torch.int64)
+        times = self.params.samples
+        started = time.monotonic()
+        drawn, which = target[torch.arange(0)], list[int]()
+        if len(able):
+            asked = self._ask(index[able], target[able].trim())
+            drawn, answers = self.drawer.draw(asked, self.params.steps, self.context)
+            which = [int(able[i // times]) * times + i % times for i in answers]
+        self.seconds_sampling += time.monotonic() - started
+        started = time.monotonic()
+        valid = [v.valid for v in judge(drawn, symmetry=False)] if which else []
+        good = [i for i, ok in enumerate(valid) if ok]
+        answered = [which[i] // times for i in good]
+        found = self._match(_take(drawn, good), _take(target, answered), pool)
+        self.seconds_matching += time.monotonic() - started
+        return _Batch(index, target, problems, [which[i] for i in good], found)
+
+    def _ask(self, index: torch.Tensor, target: Crystals) -> Asked:
+        """Each target `samples` times, one after the other, with a seed for each that no batch changes."""
+        times = self.params.samples
+        several = torch.arange(len(index)).repeat_interleave(times)
+        sample = tuple(i % times for i in range(len(several)))
+        total = len(self.targets)
+        seeds = tuple(
+            (1_000_003 * self.params.seed + int(i) + k * total) % (2**63 - 1)
+            for i, k in zip(index[several], sample, strict=True)
+        )
+        start = None if self.targets.starts is None else self.targets.start(index)[several].trim()
+        return Asked(target[several], start, sample, seeds)
+
+    def _match(
+        self, drawn: Crystals, target: Crystals, pool: MatchPool | None
+    ) -> Future[dict[str, list[float | None]]]:
+        name = self.params.matcher
+        if pool is not None:
+            return pool.submit(drawn, target, (name,))
+        done: Future[dict[str, list[float | None]]] = Future()
+        done.set_result({name: cell_distances(list(zip(cells_of(drawn), cells_of(target), strict=True)), name)})
+        return done
+
+    def _collect(self, leave: int) -> None:
+        """Take the verdicts that are there, and wait for those of all but the last `leave` batches."""
+        started = time.monotonic()
+        while self._waiting and (len(self._waiting) > leave or self._waiting[0].found.done()):
+            batch = self._waiting.pop(0)
+            while not batch.found.done():
+                if self.context.cancelled():
+                    raise Cancelled
+                with suppress(TimeoutError):
+                    batch.found.result(0.5)
+            outcomes = self._judged(batch, batch.found.result()[self.params.matcher])
+            self._outcomes |= {o.target: o for o in outcomes}
+            write_verdicts(self._file, outcomes)
+        self.seconds_matching += time.monotonic() - started
+
+    def _judged(self, batch: _Batch, distances: Sequence[float | None]) -> list[Outcome]:
+        times = self.params.samples
+        valid, rms = set(batch.which), dict(zip(batch.which, distances, strict=True))
+        outcomes = []
+        for i, row in enumerate(batch.index.tolist()):
+            places = range(i * times, (i + 1) * times)
+            numbers = batch.target.numbers[i]
+            outcomes.append(
+                Outcome(
+                    row,
+                    self.targets.labels[int(self.targets.rows[row])],
+                    int((numbers > 0).sum()),
+                    len(set(numbers.tolist()) - {0}),
+                    int(batch.target.group[i]),
+                    tuple(p in valid for p in places),
+                    tuple(rms.get(p) for p in places),
+                    batch.problems[i],
+                )
+            )
+        return outcomes
+
+    def _tell(self, started: float, before: int) -> None:
+        done, total = len(self._outcomes), len(self._chosen)
+        left = (time.monotonic() - started) / max(1, done - before) * (total - done)
+        matched = sum(o.matched for o in self._outcomes.values())
+        self.context.progress(done / total, f"{done:,} of {total:,} targets, {matched:,} matched", left)
+
+
+def _take(crystals: Crystals, places: list[int]) -> Crystals:
+    return crystals[torch.tensor(places, dtype=torch.int64)]
+
+
+@dataclass(frozen=True, eq=False)
+class _Batch:
+    """Targets that are being matched. which: target × samples + sample of each crystal in `found`."""
+
+    index: torch.Tensor
+    target: Crystals
+    problems: list[str]
+    which: list[int]
+    found: Future[dict[str, list[float | None]]]
+
+
+def read_verdicts(path: Path) -> dict[int, Outcome]:
+    """What an interrupted run has judged, by target; a line that is cut off is left out."""
+    found: dict[int, Outcome] = {}
+    if path.is_file():
+        for line in path.read_text().splitlines():
+            with suppress(ValueError, KeyError, TypeError):
+                outcome = outcome_of(json.loads(line))
+                found[outcome.target] = outcome
+    return found
+
+
+def write_verdicts(path: Path, outcomes: Sequence[Outcome]) -> None:
+    """Append a line for each target."""
+    with path.open("a") as file:
+        file.write("".join(json.dumps(verdict_row(o)) + "\n" for o in outcomes))
