@@ -4,7 +4,7 @@ import streamlit as st
 
 from core.jobs import queue
 from core.ui.candidate_view import show_run
-from core.ui.conditions import parse_energies, space_group_picker
+from core.ui.conditions import parse_energies, sampler_picker, space_group_picker
 from core.ui.devices import devices
 from core.ui.widgets import go, header, page, selected, selected_int, sentences, watch_job
 from core.workflows.context import UserError
@@ -45,7 +45,7 @@ with right:
     )
     count = st.number_input("Candidates per combination", 1, 1000, 8)
     with st.expander("Advanced"):
-        steps = st.number_input("Steps of the sampler", 1, 1000, 50)
+        sampler, steps = sampler_picker(model_name)
         seed = st.number_input("Seed", 0, 2**31 - 1, 0)
         device = st.selectbox("Device", devices())
 
@@ -56,8 +56,9 @@ try:
         groups,
         parse_energies(energy_text),
         int(count),
-        int(steps),
+        steps,
         int(seed),
+        sampler,
     )
     wishes = plan(params)
     model = load_model(model_name)

@@ -5,7 +5,7 @@ import streamlit as st
 from core.crystals import unpack_cells
 from core.jobs import queue
 from core.ui.candidate_view import show_run
-from core.ui.conditions import parse_energies, space_group_picker
+from core.ui.conditions import parse_energies, sampler_picker, space_group_picker
 from core.ui.viewer import show_crystal
 from core.ui.widgets import go, header, page, selected, selected_int, sentences, watch_job
 from core.workflows.context import UserError
@@ -50,7 +50,7 @@ with right:
     )
     count = st.number_input("Candidates per combination", 1, 1000, 8)
     with st.expander("Advanced"):
-        steps = st.number_input("Steps of the sampler", 1, 1000, 50)
+        sampler, steps = sampler_picker(model)
         seed = st.number_input("Seed", 0, 2**31 - 1, 0)
 text = file.getvalue().decode(errors="replace") if file else pasted
 if not text.strip():
@@ -59,7 +59,8 @@ if not text.strip():
 try:
     name = file.name if file else "pasted.cif"
     start = parse_start(text, name)
-    params = ModifyParams(model, text, name, groups, parse_energies(changes_text), int(count), int(steps), int(seed))
+    changes = parse_energies(changes_text)
+    params = ModifyParams(model, text, name, groups, changes, int(count), steps, int(seed), sampler)
     wishes = plan(params, start, unpack_cells([start.cell]))
 except UserError as error:
     st.error(str(error), icon=":material/error:")

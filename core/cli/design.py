@@ -66,7 +66,8 @@ def _add_train(commands: Any, shared: argparse.ArgumentParser) -> None:
 
 def _add_sampling(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--count", type=int, default=8, help="candidates per combination of conditions")
-    parser.add_argument("--steps", type=int, default=50)
+    parser.add_argument("--steps", type=int, help="of the sampler; default: as many as are usual for the method")
+    parser.add_argument("--sampler", default="", help="euler or heun, ddpm or ddim; default: the model's own")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, help="a folder for candidates.csv, CIFs and manifest.json")
@@ -82,6 +83,7 @@ def _train(asked: argparse.Namespace) -> dict[str, Any]:
 
 def _generate(asked: argparse.Namespace) -> dict[str, Any]:
     from core.workflows.generate import GenerateParams, plan
+    from core.workflows.models import load_model
 
     params = GenerateParams(
         asked.model,
@@ -89,8 +91,9 @@ def _generate(asked: argparse.Namespace) -> dict[str, Any]:
         tuple(asked.space_group),
         tuple(asked.energy),
         asked.count,
-        asked.steps,
+        asked.steps or load_model(asked.model).steps,
         asked.seed,
+        asked.sampler,
     )
     plan(params)
     result = run_job("generate", f"Generate {' '.join(asked.formula)}", params, asked.device)
@@ -98,6 +101,7 @@ def _generate(asked: argparse.Namespace) -> dict[str, Any]:
 
 
 def _modify(asked: argparse.Namespace) -> dict[str, Any]:
+    from core.workflows.models import load_model
     from core.workflows.modify import ModifyParams, read_start
 
     read_start(asked.file)
@@ -108,8 +112,9 @@ def _modify(asked: argparse.Namespace) -> dict[str, Any]:
         tuple(asked.space_group),
         tuple(asked.energy_change),
         asked.count,
-        asked.steps,
+        asked.steps or load_model(asked.model).steps,
         asked.seed,
+        asked.sampler,
     )
     return _take_home(asked, run_job("modify", f"Modify {asked.file.name}", params, asked.device))
 

@@ -59,6 +59,24 @@ def sampler_for(task: str, method: str, **changes: Any) -> Sampler:
     return sampler
 
 
+def draws_of(sampler: Sampler) -> tuple[str, ...]:
+    """The ways in which what this sampler learned can be drawn, its own first; none where there is no choice."""
+    if isinstance(sampler, FlowMatching):
+        return (sampler.solver, *(name for name in ("euler", "heun") if name != sampler.solver))
+    if isinstance(sampler, Diffusion):
+        return (sampler.draws, *(name for name in ("ddpm", "ddim") if name != sampler.draws))
+    return ()
+
+
+def drawn_by(sampler: Sampler, name: str) -> Sampler:
+    """The same method with another way of drawing. Raises ValueError where it has none of that name."""
+    choices = draws_of(sampler)
+    if name not in choices:
+        raise ValueError(f"This model is not drawn by {name!r}: choose {' or '.join(choices) or 'none'}.")
+    changed: Sampler = replace(sampler, **{"solver" if isinstance(sampler, FlowMatching) else "draws": name})  # type: ignore[type-var]
+    return changed
+
+
 def sampler_values(sampler: Sampler) -> dict[str, Any]:
     """The sampler's fields as JSON, for the model's configuration; `sampler_for` takes them back."""
     values: dict[str, Any] = asdict(sampler)  # type: ignore[call-overload]

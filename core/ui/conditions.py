@@ -6,7 +6,9 @@ from functools import cache
 
 import streamlit as st
 
+from core.samplers.registry import draws_of
 from core.workflows.context import UserError
+from core.workflows.models import load_model
 
 CRYSTAL_SYSTEMS = (
     ("triclinic", 1, 2),
@@ -53,3 +55,19 @@ def _space_groups() -> dict[int, str]:
         for system, first, last in CRYSTAL_SYSTEMS
         for number in range(first, last + 1)
     }
+
+
+def sampler_picker(name: str) -> tuple[str, int]:
+    """(way of drawing, "" for the model's own; steps). A model that cannot be used ends the page with its sentence."""
+    try:
+        model = load_model(name)
+    except UserError as error:
+        st.error(str(error), icon=":material/error:")
+        st.stop()
+    ways = draws_of(model.sampler)
+    way = st.selectbox("Sampler", ways, help="Heun takes two evaluations a step.") if ways else None
+    if model.method == "regression":
+        st.caption("This model answers in one step.")
+        return "", 1
+    steps = st.number_input("Steps of the sampler", 1, 1000, model.steps, key=f"steps-{name}")
+    return ("" if way is None or way == ways[0] else way), int(steps)

@@ -34,7 +34,7 @@ _BATCH = 32
 class GenerateParams:
     """formulas: cell contents as typed; space_groups and energies (eV/atom): empty asks for none in particular.
 
-    count: candidates per combination
+    count: candidates per combination; sampler: a way of drawing (`core.samplers.registry.draws_of`), "" the model's
     """
 
     model: str
@@ -44,6 +44,7 @@ class GenerateParams:
     count: int = 8
     steps: int = 50
     seed: int = 0
+    sampler: str = ""
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Wish:
 
 def generate(params: GenerateParams, context: Context) -> dict[str, Any]:
     """Draw, judge and keep every candidate that is not in the store yet (after an interruption, the rest)."""
-    model = load_model(params.model)
+    model = load_model(params.model).drawn_by(params.sampler)
     if model.row.task != "generation":
         raise UserError(f"{params.model} modifies structures; choose a model for generation.")
 

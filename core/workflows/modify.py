@@ -32,11 +32,12 @@ class ModifyParams:
     count: int = 8
     steps: int = 50
     seed: int = 0
+    sampler: str = ""
 
 
 def modify(params: ModifyParams, context: Context) -> dict[str, Any]:
     """Draw, judge and keep the polymorphs asked for. Raises UserError."""
-    model = load_model(params.model)
+    model = load_model(params.model).drawn_by(params.sampler)
     if model.row.task != "modification":
         raise UserError(f"{params.model} generates structures; choose a model for modification.")
     start = parse_start(params.cif, params.name)

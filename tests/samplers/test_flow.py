@@ -12,7 +12,7 @@ from core.models.state import Conditions, State
 from core.samplers.flow import FlowMatching
 from core.samplers.geometry import PAPER, PERIODIC
 from core.samplers.noise import Noise
-from core.samplers.registry import ABOUT, METHODS, STEPS, sampler_for, sampler_values
+from core.samplers.registry import ABOUT, METHODS, STEPS, drawn_by, draws_of, sampler_for, sampler_values
 from tests.models.test_learning import generator, network_inputs, some_crystals
 
 ALL = [(task, method, geometry) for task in METHODS for method in METHODS[task] for geometry in (PERIODIC, PAPER)]
@@ -180,6 +180,12 @@ def test_methods_come_back_from_a_model_s_configuration() -> None:
         assert sampler_for(task, method, **sampler_values(sampler)) == sampler
         assert method in ABOUT
         assert STEPS[method] >= 1
+    assert draws_of(sampler_for("generation", "ddpm")) == ("ddpm", "ddim")
+    assert drawn_by(sampler_for("generation", "ddpm"), "ddim") == sampler_for("generation", "ddim")
+    assert drawn_by(sampler_for("modification", "cfm"), "heun") == FlowMatching("start", solver="heun")
+    for task, method, wrong in (("generation", "ddpm", "heun"), ("modification", "regression", "euler")):
+        with pytest.raises(ValueError, match=f"not drawn by '{wrong}'"):
+            drawn_by(sampler_for(task, method), wrong)
     assert sampler_for("modification", "cfm", geometry=PAPER).noise == 0  # type: ignore[attr-defined]
     for wrong in ({"geometry": "flat"}, {"solver": "rk4"}):
         with pytest.raises(ValueError, match="choose"):

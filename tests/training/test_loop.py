@@ -8,6 +8,7 @@ import math
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,43 @@ def test_the_best_by_validation_is_kept_and_patience_ends_a_run(
     assert (run.best, run.best_step) == (3.0, 2)
     for name, value in run.weights().items():
         assert torch.equal(value, kept[1][name]), name
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_any_moment_goes_on_bit_for_bit(tmp_path: Path) -> None:
+    """kill -9 between and within checkpoints, twice; then the weights of a run that was left alone."""
+    code = (
+        "import sys; from pathlib import Path; from tests.models.test_learning import *\n"
+        "run = training(Path(sys.argv[1]), generation_examples(some_crystals(20)), steps=400, samples=0)\n"
+        "advance = run._advance\n"
+        "def slowly():\n"
+        "    run.save()\n"
+        "    return advance()\n"
+        "run._advance = slowly\n"
+        "run.run(lambda _: None, lambda: False)\n"
+    )
+    folder = tmp_path / "cut"
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    for _ in range(2):
+        before = (folder / CHECKPOINT).stat().st_mtime_ns if folder.exists() else 0
+        child = subprocess.Popen([sys.executable, "-W", "ignore", "-c", code, str(folder)], cwd=ROOT, env=environment)
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            if (folder / CHECKPOINT).is_file() and (folder / CHECKPOINT).stat().st_mtime_ns > before:
+                break
+            time.sleep(0.01)
+        time.sleep(0.3)
+        child.kill()
+        child.wait()
+    examples = generation_examples(some_crystals(20))
+    resumed = training(folder, examples, steps=400, samples=0, checkpoint_s=1e9)
+    assert 0 < resumed.step < 400
+    resumed.run(lambda _: None, never)
+    whole = training(tmp_path / "whole", examples, steps=400, samples=0, checkpoint_s=1e9)
+    whole.run(lambda _: None, never)
+    for name, value in whole.network.state_dict().items():
+        assert torch.equal(resumed.network.state_dict()[name], value), name
+        assert torch.equal(resumed.average[name], whole.average[name]), name
 
 
 def test_without_averaging_the_weights_themselves_are_kept(tmp_path: Path) -> None:
@@ -208,7 +246,7 @@ def test_a_bare_machine_trains_from_one_file_alone_or_with_others(
 
 
 def overfitted(task: str, method: str) -> list[bool]:
-    """Eight crystals of 4 to 8 atoms, learned by heart and drawn again: is each itself (paper matcher)?"""
+    """Eight crystals of 4 to 8 atoms, learned by heart and drawn again: is each itself (field matcher)?"""
     crystals = some_crystals(8, sites=8, seed=4)
     sampler = sampler_for(task, method)
     if task == "modification":
@@ -234,7 +272,7 @@ def overfitted(task: str, method: str) -> list[bool]:
         start_ = sampler.start(conditions, noise)
         end = sampler.sample(network.eval(), start_, conditions, STEPS[method], noise=noise)
     drawn, real = to_structures(decode(end, conditions)), to_structures(crystals)
-    return [rms_distance(a, b, "paper") is not None for a, b in zip(drawn, real, strict=True)]
+    return [rms_distance(a, b, "field") is not None for a, b in zip(drawn, real, strict=True)]
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -285,6 +286,20 @@ def check_bundle(data: bytes, placed: list[hulls.PlacedCandidate]) -> None:
     assert "candidates.extxyz" in names
 
 
+def test_a_model_is_drawn_in_another_way_and_not_in_one_it_has_not(starter: Path) -> None:
+    few = replace(PARAMS, formulas=("Ta1B2",), energies=(), count=1, steps=6)
+    cells = []
+    for sampler in ("", "heun"):
+        asked = replace(few, sampler=sampler)
+        run = run_of("generate", asked)
+        generate(asked, run)
+        with store().session() as session:
+            cells.append([c.cell for c in candidate_rows.get_candidates(session, candidates_of(run.job_id))])
+    assert cells[0] != cells[1]
+    with pytest.raises(UserError, match="not drawn by 'ddim': choose euler or heun"):
+        generate(replace(few, sampler="ddim"), run_of("generate", few))
+
+
 @pytest.mark.slow
 def test_a_small_model_is_trained_and_modifies_a_structure(starter: Path, tmp_path: Path) -> None:
     params = TrainParams("starter", "mover", "modification", preset="quick", steps=30)
@@ -316,6 +331,8 @@ def test_a_cif_that_is_none_is_refused_in_words(text: str) -> None:
     [
         ({"dataset": "none"}, "no dataset"),
         ({"preset": "paper"}, "choose quick or small"),
+        ({"loss": "cubed"}, "no loss"),
+        ({"batch": 0}, "batch must be 1 or more"),
         ({"method": "magic"}, "no method"),
         ({"task": "magic"}, "no task"),
         ({"steps": None}, "how long"),
