@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from core.crystals import Crystals, to_structures
 from core.data.encoding import decode
@@ -279,3 +280,28 @@ def overfitted(task: str, method: str) -> list[bool]:
 @pytest.mark.parametrize(("task", "method"), EVERY)
 def test_every_method_learns_eight_crystals_by_heart(task: str, method: str) -> None:
     assert all(overfitted(task, method))
+
+
+@pytest.mark.parametrize("precision", ["bf16", "16"])
+def test_lower_precision_learns_and_keeps_weights_of_32_bits(precision: str, tmp_path: Path) -> None:
+    """float16 needs a GPU: on a processor it trains in 32 bits."""
+    run = training(tmp_path, generation_examples(some_crystals(16)), steps=20, samples=0, precision=precision)
+    seen: list[float] = []
+    run.run(lambda report: seen.append(report.values["loss"]), never)
+    assert all(math.isfinite(value) for value in seen)
+    assert {v.dtype for v in run.weights().values()} == {torch.float32}
+    assert run.step == 20
+
+
+@pytest.mark.slow
+def test_a_compiled_network_learns_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Traced for real; the code that is traced is run without a C++ compiler, which not every machine has."""
+    compile_ = nn.Module.compile
+    monkeypatch.setattr(nn.Module, "compile", lambda self: compile_(self, backend="eager"))
+    examples = generation_examples(some_crystals(8))
+    losses = []
+    for name, compiles in (("plain", False), ("compiled", True)):
+        run = training(tmp_path / name, examples, steps=3, samples=0, compile=compiles)
+        losses.append(run.run(lambda _: None, never)["validation_loss"])
+        assert not [k for k in run.weights() if "_orig_mod" in k], "a model is the same whatever trained it"
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
