@@ -123,21 +123,25 @@ def _below(rng: np.random.Generator, high: np.ndarray) -> np.ndarray:
     return drawn
 
 
-def align(start: Crystals, target: Crystals) -> Crystals:
-    """The starts with atoms reordered and origins shifted to lie closest to their targets, species by species."""
-    frac, numbers = target.frac.clone(), target.numbers
-    for i in range(len(start)):
-        mask = target.mask[i].numpy()
+def align(moved: Crystals, fixed: Crystals) -> Crystals:
+    """`moved` with atoms reordered and origins shifted to lie closest to `fixed`, species by species.
+
+    In training the target is moved to its start, never the start: a start that knew where its target lies would give
+    away what has to be learned, and nobody has one to modify.
+    """
+    frac, numbers = fixed.frac.clone(), fixed.numbers
+    for i in range(len(moved)):
+        mask = fixed.mask[i].numpy()
         frac[i, mask] = torch.as_tensor(
             _closest(
-                start.frac[i].double().numpy()[start.mask[i].numpy()],
-                start.numbers[i].numpy()[start.mask[i].numpy()],
-                target.frac[i].double().numpy()[mask],
+                moved.frac[i].double().numpy()[moved.mask[i].numpy()],
+                moved.numbers[i].numpy()[moved.mask[i].numpy()],
+                fixed.frac[i].double().numpy()[mask],
                 numbers[i].numpy()[mask],
             ),
             dtype=frac.dtype,
         )
-    return Crystals(frac, start.lattice, numbers, start.group, start.energy)
+    return Crystals(frac, moved.lattice, numbers, moved.group, moved.energy)
 
 
 def _closest(frac: np.ndarray, numbers: np.ndarray, wanted: np.ndarray, species: np.ndarray) -> np.ndarray:

@@ -104,7 +104,7 @@ class GenerationSource:
 class ModificationSource:
     """Pairs (start, target), drawn anew for every epoch.
 
-    draw: epoch -> (P, 2) rows; align: (start, target) -> start with its atoms in the target's order
+    draw: epoch -> (P, 2) rows; align: (target, start) -> the target with its atoms in the start's order
     """
 
     structures: Structures
@@ -122,7 +122,7 @@ class ModificationSource:
 
     def __getitem__(self, index: Tensor) -> Examples:
         start, target = (self.structures[self.pairs[index.cpu(), side]] for side in (0, 1))
-        return modification_examples(self.align(start, target), target, self.cell)
+        return modification_examples(start, self.align(target, start), self.cell)
 
     def at(self, epoch: int) -> ModificationSource:
         return ModificationSource(self.structures, self.draw, self.align, self.draw(epoch), self.cell)

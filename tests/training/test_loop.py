@@ -15,8 +15,9 @@ import pytest
 import torch
 from torch import nn
 
-from core.crystals import Crystals, to_structures
+from core.crystals import Crystals, concatenate, to_structures
 from core.data.encoding import decode
+from core.data.pairs import align
 from core.evaluation.matching import rms_distance
 from core.models.checkpoint import read_config, read_tensor_file
 from core.models.registry import as_values, build_network, configure
@@ -26,7 +27,14 @@ from core.samplers.registry import METHODS, STEPS, sampler_for
 from core.settings import ROOT
 from core.training import loop
 from core.training.checkpoints import CHECKPOINT, SAMPLES, Samples, read_samples
-from core.training.data import Examples, GenerationSource, Resident, generation_examples, modification_examples
+from core.training.data import (
+    Examples,
+    GenerationSource,
+    ModificationSource,
+    Resident,
+    generation_examples,
+    modification_examples,
+)
 from core.training.loop import TrainConfig, Training, TrainingError
 from core.training.plan import make_plan
 from core.training.presets import PAPER_VALUES
@@ -305,3 +313,22 @@ def test_a_compiled_network_learns_the_same(tmp_path: Path, monkeypatch: pytest.
         losses.append(run.run(lambda _: None, never)["validation_loss"])
         assert not [k for k in run.weights() if "_orig_mod" in k], "a model is the same whatever trained it"
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+
+
+def test_starts_stay_as_they_are_and_targets_come_to_them() -> None:
+    """Nothing of a target is in its start: what is trained on is what a user brings."""
+    target = some_crystals(10)
+    order = torch.stack([torch.cat([torch.randperm(int(n)), torch.arange(int(n), 6)]) for n in target.natoms])
+    shift = torch.rand(10, 1, 3, generator=generator(4))
+    frac = (target.frac.gather(1, order[:, :, None].expand(-1, -1, 3)) + shift) % 1 * target.mask[:, :, None]
+    numbers = target.numbers.gather(1, order)
+    start = Crystals(frac, target.lattice, numbers, target.group, target.energy)
+    both = concatenate([start, target])
+    pairs = torch.stack([torch.arange(10), torch.arange(10, 20)], 1)
+    source = ModificationSource(both, lambda _: pairs, align, pairs)
+    examples = source[torch.arange(10)]
+    given = examples.conditions.start
+    assert given is not None
+    torch.testing.assert_close(given.frac, frac.float())
+    assert torch.equal(examples.conditions.numbers, numbers)
+    torch.testing.assert_close(examples.target.frac, given.frac, atol=1e-5, rtol=0)  # the same crystal again
