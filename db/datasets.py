@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
 from db.tables import Candidate, Dataset, DatasetImport, Model
@@ -65,6 +65,17 @@ def list_models(session: Session, task: str | None = None) -> list[Model]:
 
 def find_model(session: Session, name: str) -> Model | None:
     return session.scalar(select(Model).where(Model.name == name))
+
+
+def model_of_job(session: Session, job_id: int) -> Model | None:
+    """What a training made."""
+    return session.scalar(select(Model).where(Model.job_id == job_id).limit(1))
+
+
+def rename_model(session: Session, model_id: int, old: str, new: str) -> None:
+    """The model and the candidates that carry its name."""
+    session.execute(update(Model).where(Model.id == model_id).values(name=new))
+    session.execute(update(Candidate).where(Candidate.model == old).values(model=new))
 
 
 def drop_model(session: Session, model_id: int) -> None:

@@ -42,9 +42,13 @@ def list_jobs(
     return list(session.scalars(query))
 
 
-def count_jobs(session: Session, statuses: Sequence[str] = ()) -> int:
+def count_jobs(session: Session, statuses: Sequence[str] = (), kinds: Sequence[str] = ()) -> int:
     query = select(func.count()).select_from(Job)
-    return int(session.scalar(query.where(Job.status.in_(statuses)) if statuses else query) or 0)
+    if statuses:
+        query = query.where(Job.status.in_(statuses))
+    if kinds:
+        query = query.where(Job.kind.in_(kinds))
+    return int(session.scalar(query) or 0)
 
 
 def queue_position(session: Session, job: Job) -> int:
@@ -105,8 +109,9 @@ def write_metrics(session: Session, job_id: int, rows: Sequence[tuple[int, str, 
     if not rows:
         return
     latest = {(name, step): value for step, name, value in rows}
-    steps = sorted({step for _, step in latest})
-    session.execute(delete(Metric).where(Metric.job_id == job_id, Metric.step.in_(steps)))
+    for name in sorted({name for name, _ in latest}):  # others of the same step stay: some come later than others
+        steps = sorted(step for n, step in latest if n == name)
+        session.execute(delete(Metric).where(Metric.job_id == job_id, Metric.name == name, Metric.step.in_(steps)))
     values = [{"job_id": job_id, "name": n, "step": s, "value": v} for (n, s), v in latest.items()]
     session.execute(insert(Metric), values)
 
@@ -124,3 +129,33 @@ def read_metrics(
     if names:
         query = query.where(Metric.name.in_(names))
     return [(int(s), n, float(v)) for s, n, v in session.execute(query.order_by(Metric.step, Metric.name))]
+
+
+def thinned_metrics(
+    session: Session, job_id: int, names: Sequence[str], most: int, after: int = -1
+) -> list[tuple[int, str, float]]:
+    """As `read_metrics`, but of long series every k-th row, so that `most` of a name are left; the last one stays."""
+    wanted = [Metric.job_id == job_id, Metric.name.in_(names), Metric.step > after]
+    counts = session.execute(select(func.count()).where(*wanted).group_by(Metric.name)).scalars()
+    stride = -(-max(counts, default=0) // most)
+    if stride <= 1:
+        return read_metrics(session, job_id, names, after)
+    place = func.row_number().over(partition_by=Metric.name, order_by=Metric.step.desc()).label("place")
+    numbered = select(Metric.step, Metric.name, Metric.value, place).where(*wanted).subquery()
+    query = select(numbered.c.step, numbered.c.name, numbered.c.value).where((numbered.c.place - 1) % stride == 0)
+    return [(int(s), n, float(v)) for s, n, v in session.execute(query.order_by(numbered.c.step, numbered.c.name))]
+
+
+def extreme_metrics(
+    session: Session, job_ids: Sequence[int], names: Sequence[str], highest: bool
+) -> dict[tuple[int, str], tuple[int, float]]:
+    """{(job, name): (step, value)} of the highest or lowest value of each series, the earliest of equals."""
+    value = Metric.value.desc() if highest else Metric.value
+    order = func.row_number().over(partition_by=(Metric.job_id, Metric.name), order_by=(value, Metric.step))
+    ranked = (
+        select(Metric.job_id, Metric.name, Metric.step, Metric.value, order.label("place"))
+        .where(Metric.job_id.in_(job_ids), Metric.name.in_(names))
+        .subquery()
+    )
+    query = select(ranked.c.job_id, ranked.c.name, ranked.c.step, ranked.c.value).where(ranked.c.place == 1)
+    return {(int(j), n): (int(s), float(v)) for j, n, s, v in session.execute(query)}

@@ -251,7 +251,7 @@ class Training:
             return {}
         final = self.validate()
         self._keep_best(final["validation_loss"])
-        if self._fraction() >= 1:
+        if self._fraction() >= 1 and self._sampling.affordable(self.network, self.seconds):
             with _Averaged(self.network, self.average):
                 self._sampling.draw(self.network, self.step)
         return final

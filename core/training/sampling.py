@@ -20,6 +20,7 @@ from core.training.presets import TrainConfig
 
 _SHARE = 0.1  # of the time, at most
 _FIRST_S = 20.0  # nothing is worth drawing before
+_LAST_S = 60.0  # at the end so much may be spent after the shortest training
 
 
 class Sampling:
@@ -46,6 +47,12 @@ class Sampling:
         if self.validation is None or seconds < _FIRST_S:
             return False
         return self.spent + (self.took or self._guess(network)) <= _SHARE * seconds
+
+    def affordable(self, network: nn.Module, seconds: float) -> bool:
+        """May it draw once more at the end?"""
+        if self.validation is None:
+            return False
+        return (self.took or self._guess(network)) <= max(_LAST_S, _SHARE * seconds)
 
     @torch.no_grad()
     def draw(self, network: nn.Module, step: int) -> dict[str, float]:

@@ -13,27 +13,6 @@ MUTED = "#9aa3a8"
 WARM = "#c8793a"
 
 
-def losses(metrics: Sequence[tuple[int, str, float]]) -> alt.Chart:
-    """Training and validation loss by step, on a logarithmic scale."""
-    names = {"loss": "training", "validation_loss": "validation"}
-    rows = [(step, names[name], value) for step, name, value in metrics if name in names and value > 0]
-    data = pd.DataFrame(rows, columns=["step", "part", "loss"])
-    if len(data) > 2000:
-        data = data[data["step"].isin(sorted(data["step"].unique())[:: len(data) // 1000])]
-    colour = alt.Color("part:N", title=None, scale=alt.Scale(domain=["training", "validation"], range=[MUTED, ACCENT]))
-    return (
-        alt.Chart(data)
-        .mark_line(point=alt.OverlayMarkDef(size=14) if len(data) < 200 else False)
-        .encode(
-            x=alt.X("step:Q", title="step"),
-            y=alt.Y("loss:Q", scale=alt.Scale(type="log", nice=False), title="loss"),
-            color=colour,
-            tooltip=["step:Q", "part:N", alt.Tooltip("loss:Q", format=".4f")],
-        )
-        .properties(height=300)
-    )
-
-
 def hull_ternary(
     elements_: Sequence[str],
     phases: Sequence[Mapping[str, Any]],

@@ -6,7 +6,8 @@ reaches the script, and what does is escaped.
 
 from __future__ import annotations
 
-from functools import cache
+from collections.abc import Iterable, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -28,22 +29,56 @@ _AXES = {"a": "#c0504d", "b": "#4f8f4f", "c": "#4a6fb5"}
 def show_crystal(crystals: Crystals, index: int = 0, height: int = 400) -> None:
     """Draw one crystal of a batch with its cell, axes and a legend of its elements."""
     st.iframe(crystal_html(crystals, index, height), height=height + 8)
-    numbers = sorted(set(crystals.numbers[index][crystals.mask[index]].tolist()))
+    show_legend(crystals.numbers[index][crystals.mask[index]].tolist())
+
+
+def show_legend(numbers: Iterable[int]) -> None:
+    """Dots in the colours of the elements with these atomic numbers."""
     dots = " ".join(
         f'<span style="white-space:nowrap;margin-right:.8rem"><span style="display:inline-block;width:.75rem;'
         f"height:.75rem;border-radius:50%;border:1px solid #8884;background:{colours()[symbol(z)]};"
         f'margin-right:.3rem"></span>{symbol(z)}</span>'
-        for z in numbers
+        for z in sorted(set(numbers))
     )
     st.html(f'<div style="font-size:.85rem">{dots}</div>')
 
 
 def crystal_html(crystals: Crystals, index: int = 0, height: int = 400) -> str:
     """The viewer's HTML; it fetches nothing but `SCRIPT`."""
+    view = py3Dmol.view(width="100%", height=height, js=SCRIPT)
+    _draw_crystal(view, crystals, index)
+    return _escape_scripts(str(view._make_html()))
+
+
+def grid_html(rows: Sequence[Crystals], height: int = 560) -> str:
+    """Batches of one length below each other in one canvas, so that many crystals take one WebGL context.
+
+    A crystal whose cell or coordinates are not finite leaves its place empty.
+    """
+    columns = len(rows[0])
+    view = py3Dmol.view(width="100%", height=height, js=SCRIPT, viewergrid=(len(rows), columns), linked=False)
+    for r, crystals in enumerate(rows):
+        for c in range(columns):
+            finite = crystals.lattice[c].isfinite().all() and crystals.frac[c].isfinite().all()
+            if bool(finite) and bool(crystals.mask[c].any()):
+                _draw_crystal(_Place(view, (r, c)), crystals, c, fill=22.0)
+    return _escape_scripts(str(view._make_html()))
+
+
+class _Place:
+    """One place of a grid: what is called on it is called on the viewer there."""
+
+    def __init__(self, view: Any, place: tuple[int, int]) -> None:
+        self._view, self._place = view, place
+
+    def __getattr__(self, name: str) -> Any:
+        return partial(getattr(self._view, name), viewer=self._place)
+
+
+def _draw_crystal(view: Any, crystals: Crystals, index: int, fill: float = 17.0) -> None:
     mask = crystals.mask[index].numpy()
     cell = crystals.lattice[index].double().numpy()
     frac, numbers = _with_images(crystals.frac[index].double().numpy()[mask], crystals.numbers[index].numpy()[mask])
-    view = py3Dmol.view(width="100%", height=height, js=SCRIPT)
     view.addModel(_xyz(frac @ cell, numbers), "xyz")
     for z in sorted(set(numbers.tolist())):
         style = {"color": colours()[symbol(z)]}
@@ -54,16 +89,14 @@ def crystal_html(crystals: Crystals, index: int = 0, height: int = 400) -> str:
     view.zoomTo()
     view.rotate(-80, "x")
     view.rotate(15, "y")
-    view.zoom(_zoom(cell))
-    html = str(view._make_html())
-    return _escape_scripts(html)
+    view.zoom(_zoom(cell, fill))
 
 
-def _zoom(cell: np.ndarray) -> float:
-    """3Dmol frames nothing tighter than 25 Å; a cell is smaller."""
+def _zoom(cell: np.ndarray, fill: float) -> float:
+    """3Dmol frames nothing tighter than 25 Å; a cell is smaller. fill: how many of these 25 it takes."""
     corners = np.array(_CORNERS, float) @ cell
     extent = float(np.linalg.norm(corners - corners.mean(0), axis=1).max()) * 2
-    return max(0.7, min(3.0, 17.0 / (extent + 2.0)))
+    return max(0.7, min(3.0, fill / (extent + 2.0)))
 
 
 def _escape_scripts(html: str) -> str:

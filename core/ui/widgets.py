@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
@@ -14,14 +14,28 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from core.cli.common import duration
 from core.jobs import queue
-from core.ui.charts import losses
+from core.workflows import trainings
 from core.workflows.context import UserError
 from core.workflows.store import folder, store
 from db import jobs as job_rows
 from db.tables import Job
 
-COLOURS = {"queued": "gray", "running": "blue", "done": "green", "failed": "red", "cancelled": "gray", "lost": "orange"}
-_ICONS = {"import": "dataset", "prototypes": "dataset", "train": "model_training", "relax": "compress"}
+COLOURS = {
+    "queued": "gray",
+    "running": "blue",
+    "done": "green",
+    "failed": "red",
+    "cancelled": "gray",
+    "paused": "violet",
+    "lost": "orange",
+}
+_ICONS = {
+    "import": "dataset",
+    "prototypes": "dataset",
+    "train": "model_training",
+    "evaluate": "straighten",
+    "relax": "compress",
+}
 
 
 @contextmanager
@@ -87,57 +101,110 @@ def watch_job(job_id: int, key: str) -> None:
     """A card of one job that renews itself while the job is active, and reruns the page when it ends."""
     with sentences():
         job = queue.get(job_id)
-        if job.status in job_rows.ACTIVE or (job.status == "lost" and queue.will_retry(job)):
+        if is_active(job):
             _live_card(job_id, key)
         else:
             job_card(job, key)
 
 
+def is_active(job: Job) -> bool:
+    """Does it wait, run, or is it about to be started again?"""
+    return job.status in job_rows.ACTIVE or (job.status == "lost" and queue.will_retry(job))
+
+
 @st.fragment(run_every=1.0)
 def _live_card(job_id: int, key: str) -> None:
     job = queue.get(job_id)
+    if not is_active(job):
+        st.rerun()  # before anything is drawn: a click on a button of this run would be lost with it
     job_card(job, key)
-    if job.status in job_rows.ENDED and not (job.status == "lost" and queue.will_retry(job)):
-        st.rerun()
 
 
-def job_card(job: Job, key: str) -> None:
-    """Title, status, progress and what can be done about it."""
+def job_card(job: Job, key: str, more: bool = True) -> None:
+    """Title, status, progress and what can be done about it; `more`: a training's numbers, and the way to its page."""
+    state = trainings.state_of(job) if job.kind == "train" else job.status
     with st.container(border=True):
-        title, action = st.columns([5, 1], vertical_alignment="center")
+        title, action = st.columns([3, 2] if job.kind == "train" else [5, 1], vertical_alignment="center")
         icon = _ICONS.get(job.kind, "auto_awesome")
-        title.markdown(f":material/{icon}: **{plain(job.title)}** {badge(job.status)} :small[job {job.id}]")
-        with action:
-            _job_action(job, key)
-        if job.status == "running":
-            st.progress(min(1.0, job.progress or 0.0), text=_progress_text(job))
-        elif job.status == "queued":
-            with store().session() as session:
-                ahead = job_rows.queue_position(session, job)
-            st.caption(
-                f"Waiting for {job.device}: {ahead} before it in the queue." if ahead else f"Next on {job.device}."
-            )
-        elif job.status == "failed":
-            st.error(job.error or "It failed; the log says more.", icon=":material/error:")
-        elif job.status == "lost":
-            st.warning(
-                "Its process disappeared. " + ("It is being started again." if queue.will_retry(job) else "Resume it.")
-            )
-        if job.kind == "train":
+        title.markdown(f":material/{icon}: **{plain(job.title)}** {badge(state)} :small[job {job.id}]")
+        with action.container(horizontal=True, horizontal_alignment="right"):
+            if job.kind == "train":
+                training_actions(job, key)
+            else:
+                _job_action(job, key)
+        _card_state(job, state)
+        if job.kind == "train" and more:
             _training(job)
+
+
+def _card_state(job: Job, state: str) -> None:
+    """Progress, place in the queue, or what ended it, in words."""
+    if state == "running":
+        st.progress(min(1.0, job.progress or 0.0), text=_progress_text(job))
+    elif state == "queued":
+        with store().session() as session:
+            ahead = job_rows.queue_position(session, job)
+        st.caption(f"Waiting for {job.device}: {ahead} before it in the queue." if ahead else f"Next on {job.device}.")
+    elif state == "failed":
+        st.error(job.error or "It failed; the log says more.", icon=":material/error:")
+    elif state == "lost":
+        st.warning("Its process disappeared. " + ("It is being started again." if is_active(job) else "Resume it."))
+    elif state == "paused":
+        done = f"{100 * (job.progress or 0):.0f} %"
+        st.caption(f"Stopped after {done} of its budget. Resume goes on from its checkpoint.")
 
 
 def _job_action(job: Job, key: str) -> None:
     if job.status in job_rows.ACTIVE:
         asked = job.cancel_requested_at is not None
-        if st.button("Stopping …" if asked else "Cancel", key=f"{key}-cancel", disabled=asked, width="stretch"):
+        if st.button("Stopping …" if asked else "Cancel", key=f"{key}-cancel", disabled=asked):
             with sentences():
                 queue.cancel(job.id)
                 st.rerun()
-    elif job.status in queue.RESUMABLE and st.button("Resume", key=f"{key}-resume", width="stretch"):
+    elif job.status in queue.RESUMABLE and st.button("Resume", key=f"{key}-resume"):
         with sentences():
             queue.resume(job.id)
             st.rerun()
+
+
+def training_actions(job: Job, key: str) -> None:
+    """Pause, finish, cancel; resume, give up."""
+    if job.status == "running":
+        finishing, asked = trainings.is_finishing(job), job.cancel_requested_at is not None
+        if finishing or asked:
+            st.button("Finishing …" if finishing else "Stopping …", key=f"{key}-asked", disabled=True)
+            return
+        if st.button("Pause", key=f"{key}-cancel", icon=":material/pause:", help="Stops it; its checkpoint stays."):
+            _do(queue.cancel, job.id)
+        if st.button("Finish now", key=f"{key}-finish", icon=":material/flag:", help="Ends it and keeps its model."):
+            _do(trainings.finish_now, job.id)
+        _give_up(job, key, "Cancel", "It stops, and what it has learned is thrown away. *Pause* keeps it.")
+    elif job.status == "queued":
+        _job_action(job, key)
+    elif job.status in queue.RESUMABLE:
+        goes_on = trainings.can_go_on(job)
+        label, icon = ("Resume", ":material/play_arrow:") if goes_on else ("Start again", ":material/replay:")
+        if st.button(label, key=f"{key}-resume", icon=icon):
+            _do(queue.resume, job.id)
+        if goes_on:
+            _give_up(job, key, "Give up", "What it has learned is thrown away: it cannot go on then.")
+
+
+def _give_up(job: Job, key: str, label: str, about: str) -> None:
+    with st.popover(label, icon=":material/delete:", key=f"{key}-give-up-{label}"):
+        st.write(f"{about} Its curves stay.")
+        if st.button("Throw it away", key=f"{key}-thrown", type="primary"):
+            with sentences():
+                if job.status == "running":
+                    queue.cancel(job.id)
+                trainings.give_up(job)
+                st.rerun()
+
+
+def _do(action: Callable[[int], None], job_id: int) -> None:
+    with sentences():
+        action(job_id)
+        st.rerun()
 
 
 def _progress_text(job: Job) -> str:
@@ -149,22 +216,43 @@ def _progress_text(job: Job) -> str:
 
 
 def _training(job: Job) -> None:
-    """The loss curve and the latest numbers of a training."""
-    names = ["loss", "validation_loss", "structures_per_s", "learning_rate"]
-    with store().session() as session:
-        metrics = job_rows.read_metrics(session, job.id, names)
-    if not metrics:
-        if job.status == "running":
-            st.caption("The first numbers come within seconds.")
-        return
-    latest = {name: value for _, name, value in metrics}
-    columns = st.columns(5)
-    columns[0].metric("step", f"{metrics[-1][0]:,}")
-    columns[1].metric("training loss", f"{latest['loss']:.4f}")
-    columns[2].metric("validation loss", f"{latest['validation_loss']:.4f}" if "validation_loss" in latest else "–")
-    columns[3].metric("structures/s", f"{latest.get('structures_per_s', 0):,.0f}")
-    columns[4].metric("device", job.device)
-    st.altair_chart(losses(metrics), width="stretch")
+    """The latest numbers of a training, and the way to its curves."""
+    curves = trainings.read_curves(job)
+    if curves.step:
+        training_metrics(job, curves)
+    elif job.status == "running":
+        st.caption("The first numbers come within seconds.")
+    st.page_link(
+        page("train"), label="Curves and samples", icon=":material/show_chart:", query_params={"job": str(job.id)}
+    )
+
+
+def training_metrics(job: Job, curves: trainings.Curves) -> None:
+    """Its best values, and beside them those of now."""
+    columns = st.columns(6)
+    columns[0].metric("step", f"{curves.step:,}")
+    columns[1].metric("training loss", _number(curves.last("loss"), ".4f"))
+    for column, name, label, form in (
+        (columns[2], "validation_loss", "validation loss", ".4f"),
+        (columns[3], "match_rate_paper", "match rate", ".1%"),
+    ):
+        step, best = curves.best.get(name, (0, None))
+        column.metric(
+            label,
+            _number(best, form),
+            delta=f"now {_number(curves.last(name), form)}" if best is not None else None,
+            delta_color="off",
+            delta_arrow="off",
+            help=f"The best, at step {step:,}." + (" By the paper's tolerances." if "match" in name else "")
+            if best is not None
+            else None,
+        )
+    columns[4].metric("structures/s", _number(curves.last("structures_per_s"), ",.0f"))
+    columns[5].metric("memory", f"{_number(curves.last('memory_mb'), ',.0f')} MB", help=f"Most of {job.device} so far.")
+
+
+def _number(value: float | None, form: str) -> str:
+    return "–" if value is None else f"{value:{form}}".replace("%", " %")
 
 
 def job_log(job: Job) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from core.models.checkpoint import (
 from core.models.registry import build_network, known_tables
 from core.samplers.geometry import CELLS
 from core.samplers.protocol import Sampler
-from core.samplers.registry import sampler_for
+from core.samplers.registry import STEPS, drawn_by, sampler_for
 from core.settings import ASSETS
 from core.workflows.context import UserError
 from core.workflows.datasets import check_name
@@ -46,6 +46,19 @@ class LoadedModel:
     network: nn.Module
     sampler: Sampler
     seen: Mapping[str, Any]
+    method: str
+
+    def drawn_by(self, name: str) -> LoadedModel:
+        """The model with another way of drawing, "" for its own. Raises UserError."""
+        try:
+            return replace(self, sampler=drawn_by(self.sampler, name)) if name else self
+        except ValueError as error:
+            raise UserError(str(error)) from error
+
+    @property
+    def steps(self) -> int:
+        """How many steps are usual for its method."""
+        return STEPS[self.method]
 
     @property
     def cell(self) -> str:
@@ -88,7 +101,7 @@ def _cached(path: str, digest: str) -> tuple[nn.Module, dict[str, Any]]:
 
 def _load(row: Model, digest: str) -> LoadedModel:
     network, config = _cached(row.folder, digest)
-    return LoadedModel(row, network, sampler_of(config), config.get("seen", {}))
+    return LoadedModel(row, network, sampler_of(config), config.get("seen", {}), config["method"])
 
 
 def sampler_of(config: Mapping[str, Any]) -> Sampler:

@@ -175,6 +175,26 @@ def test_metrics_of_a_step_are_replaced(database: Database) -> None:
         jobs.write_metrics(session, job_id, [(2, "loss", 1.5)])
         assert jobs.read_metrics(session, job_id, ["loss"]) == [(1, "loss", 3.0), (2, "loss", 1.5)]
         assert jobs.read_metrics(session, job_id, ["loss"], after=1) == [(2, "loss", 1.5)]
+        jobs.write_metrics(session, job_id, [(1, "rate", 8.0), (3, "loss", 1.0)])
+        assert jobs.read_metrics(session, job_id, ["rate"]) == [(1, "rate", 8.0), (2, "rate", 9.0)], "others stay"
+        assert len(jobs.read_metrics(session, job_id, ["loss"])) == 3
+
+
+def test_long_series_are_thinned_and_their_extremes_are_known(database: Database) -> None:
+    first, second = add_job(database), add_job(database)
+    rows = [(s, "loss", abs(s - 700.0)) for s in range(1000)] + [(s, "rate", s % 500) for s in range(0, 1000, 100)]
+    with database.session() as session:
+        jobs.write_metrics(session, first, rows)
+        jobs.write_metrics(session, second, [(5, "loss", 2.0)])
+        thin = jobs.thinned_metrics(session, first, ["loss", "rate"], most=100)
+        losses = [(s, v) for s, n, v in thin if n == "loss"]
+        assert len(losses) == 100
+        assert losses[-1] == (999, 299.0)
+        assert losses == sorted(losses)
+        assert jobs.thinned_metrics(session, first, ["loss"], 100, after=950) == rows[951:1000]
+        lowest = jobs.extreme_metrics(session, [first, second], ["loss"], highest=False)
+        assert lowest == {(first, "loss"): (700, 0.0), (second, "loss"): (5, 2.0)}
+        assert jobs.extreme_metrics(session, [first], ["rate"], highest=True) == {(first, "rate"): (400, 400.0)}
 
 
 def candidate(job_id: int, index: int, **values: object) -> dict[str, object]:

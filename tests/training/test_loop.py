@@ -171,7 +171,11 @@ def test_drawing_takes_at_most_a_tenth_of_the_time(tmp_path: Path) -> None:
     assert not sampling.due(run.network, 10.0), "nothing is worth drawing so early"
     assert not sampling.due(run.network, 29.0)
     assert sampling.due(run.network, 31.0)
-    sampling.spent = 3.0
+    assert sampling.affordable(run.network, 1.0)
+    sampling.took = 61.0
+    assert not sampling.affordable(run.network, 600.0)
+    assert sampling.affordable(run.network, 611.0)
+    sampling.took, sampling.spent = 3.0, 3.0
     assert not sampling.due(run.network, 59.0)
     assert sampling.due(run.network, 61.0)
 

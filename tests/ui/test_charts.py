@@ -24,13 +24,6 @@ def values(chart: Any) -> list[dict[str, Any]]:
     return [row for rows in chart.to_dict()["datasets"].values() for row in rows]
 
 
-def test_loss_curves_tell_the_parts_apart_and_stay_small() -> None:
-    metrics = [(s, n, 1.0 / (s + 1)) for s in range(5000) for n in ("loss", "validation_loss", "learning_rate")]
-    rows = values(charts.losses(metrics))
-    assert {r["part"] for r in rows} == {"training", "validation"}
-    assert len(rows) < 3000
-
-
 def point(formula: str, fractions: dict[str, float], above: float) -> dict[str, Any]:
     return {"formula": formula, "fractions": fractions, "label": formula, "formation": -0.5, "above_hull": above}
 
