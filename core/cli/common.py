@@ -31,6 +31,13 @@ def add_detach(parser: argparse.ArgumentParser) -> None:
 
 def run_job(kind: str, title: str, params: Any, device: str = "cpu", detach: bool = False) -> dict[str, Any]:
     """Submit a job and follow it; Ctrl-C cancels it. Returns its result with `job` and `status`."""
+    if device not in ("cpu", "io"):
+        from core.training.devices import DeviceError, check_device
+
+        try:
+            check_device(device)
+        except DeviceError as error:
+            raise UserError(str(error)) from error
     job_id = queue.submit(kind, title, params, device)
     if detach:
         print(f"job {job_id} is queued; ./run cli jobs list shows it", file=sys.stderr)

@@ -13,6 +13,10 @@ from lightning.fabric import Fabric
 _FABRIC = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 
 
+class DeviceError(ValueError):
+    """A device that is not here; the message is a sentence."""
+
+
 @dataclass(frozen=True)
 class Fleet:
     """The processes of one training. rank 0 comes first: it decides, validates, reports and writes."""
@@ -36,7 +40,11 @@ class Fleet:
 
 
 def launch(device: str, precision: str = "auto") -> Fleet:
-    """ "cpu", "cuda" or "cuda:1"; under torchrun one process of those it started. Raises ValueError for a precision."""
+    """ "cpu", "cuda" or "cuda:1"; under torchrun one process of those it started.
+
+    Raises ValueError for a precision that is unknown, DeviceError for a device that is not here.
+    """
+    check_device(device)
     kind, _, index = device.partition(":")
     fabric_precision: Any = _FABRIC[resolve(precision, kind)]
     size = int(os.environ.get("WORLD_SIZE", "1")) if "TORCHELASTIC_RUN_ID" in os.environ else 1
@@ -49,6 +57,16 @@ def launch(device: str, precision: str = "auto") -> Fleet:
     )
     fabric.launch()
     return Fleet(fabric, fabric.global_rank, fabric.world_size)
+
+
+def check_device(device: str) -> None:
+    """Raises DeviceError where this machine has no such device."""
+    kind, _, index = device.partition(":")
+    here = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device == "cpu" or (kind == "cuda" and here and (not index or (index.isdecimal() and int(index) < here))):
+        return
+    cards = ", ".join(f"cuda:{i}" for i in range(here))
+    raise DeviceError(f"There is no device {device!r} here: choose {f'cpu, {cards}' if here else 'cpu'}.")
 
 
 def resolve(precision: str, kind: str) -> str:

@@ -18,7 +18,7 @@ from core.data.tensors import TRAIN, TensorData
 from core.models.checkpoint import CheckpointError, save_model
 from core.models.registry import build_network
 from core.training.checkpoints import BEST, CHECKPOINT
-from core.training.devices import out_of_memory
+from core.training.devices import DeviceError, out_of_memory
 from core.training.loop import Report, Training, TrainingError
 from core.training.plan import Plan, make_plan, make_sources
 from core.workflows.context import Cancelled, Context, UserError
@@ -89,7 +89,7 @@ def train(params: TrainParams, context: Context) -> dict[str, Any]:
             if not first:
                 print(f"going on from the checkpoint at step {run.step}", flush=True)
             final = run.run(lambda report: _tell(context, report, judge), lambda: _stops(context))
-        except (TrainingError, CheckpointError) as error:
+        except (TrainingError, CheckpointError, DeviceError) as error:
             raise UserError(str(error)) from error
         except (RuntimeError, MemoryError) as error:
             if not out_of_memory(error):

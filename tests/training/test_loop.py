@@ -305,6 +305,14 @@ def test_lower_precision_learns_and_keeps_weights_of_32_bits(precision: str, tmp
     assert run.step == 20
 
 
+@pytest.mark.parametrize("device", ["cuda:99", "tpu", "cuda:x", "mps"])
+def test_a_device_that_is_not_here_is_named(device: str, tmp_path: Path) -> None:
+    network = build_network("transformer", as_values(configure("transformer", "quick")))
+    examples = generation_examples(some_crystals(4))
+    with pytest.raises(ValueError, match=f"no device '{device}' here: choose cpu"):
+        Training(network, sampler_for("generation", "ddpm"), examples, None, TrainConfig(steps=1), tmp_path, device)
+
+
 @pytest.mark.slow
 def test_a_compiled_network_learns_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Traced for real; the code that is traced is run without a C++ compiler, which not every machine has."""
