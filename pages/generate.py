@@ -4,9 +4,9 @@ import streamlit as st
 
 from core.jobs import queue
 from core.ui.candidate_view import show_run
-from core.ui.conditions import parse_energies, sampler_picker, space_group_picker
+from core.ui.conditions import model_picker, parse_energies, sampler_picker, space_group_picker
 from core.ui.devices import devices
-from core.ui.widgets import go, header, page, selected, selected_int, sentences, watch_job
+from core.ui.widgets import go, header, page, selected_int, sentences, watch_job
 from core.workflows.context import UserError
 from core.workflows.generate import GenerateParams, plan
 from core.workflows.models import list_models, load_model, unfamiliar
@@ -29,8 +29,7 @@ if not models:
 
 left, right = st.columns(2, gap="large")
 with left:
-    wanted = selected("model")
-    model_name = st.selectbox("Model", models, index=models.index(wanted) if wanted in models else 0)
+    model_name = model_picker(models)
     formula = st.text_input(
         "Composition",
         "Ta1W1B6",

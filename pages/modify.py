@@ -5,9 +5,9 @@ import streamlit as st
 from core.crystals import unpack_cells
 from core.jobs import queue
 from core.ui.candidate_view import show_run
-from core.ui.conditions import parse_energies, sampler_picker, space_group_picker
+from core.ui.conditions import model_picker, parse_energies, sampler_picker, space_group_picker
 from core.ui.viewer import show_crystal
-from core.ui.widgets import go, header, page, selected, selected_int, sentences, watch_job
+from core.ui.widgets import go, header, page, selected_int, sentences, watch_job
 from core.workflows.context import UserError
 from core.workflows.models import list_models
 from core.workflows.modify import ModifyParams, parse_start, plan
@@ -39,8 +39,7 @@ if not models:
 
 left, right = st.columns(2, gap="large")
 with left:
-    wanted = selected("model")
-    model = st.selectbox("Model", models, index=models.index(wanted) if wanted in models else 0)
+    model = model_picker(models)
     file = st.file_uploader("A structure (CIF)", type=["cif"])
     pasted = st.text_area("or paste a CIF", height=120)
 with right:

@@ -38,7 +38,7 @@ def _add_train(commands: Any, shared: argparse.ArgumentParser) -> None:
     parser = add(commands, shared, "train", "a model on a dataset", _train)
     parser.add_argument("--dataset", required=True)
     parser.add_argument("--name", required=True)
-    parser.add_argument("--task", choices=["generation", "modification"], default="generation")
+    parser.add_argument("--task", choices=["generation", "modification"], help="default: the method's, else generation")
     parser.add_argument("--method", default="", help="cfm-uniform, cfm-normal, ddpm, ddim; cfm, regression, palette")
     parser.add_argument("--network", default="transformer", help="transformer or unet")
     parser.add_argument("--preset", default="small", help="quick, small; for unet also paper")
@@ -74,11 +74,19 @@ def _add_sampling(parser: argparse.ArgumentParser) -> None:
 
 
 def _train(asked: argparse.Namespace) -> dict[str, Any]:
+    from core.samplers.registry import METHODS
     from core.workflows.train import TrainParams, check_params
 
+    asked.task = asked.task or next((t for t in METHODS if asked.method in METHODS[t]), "generation")
     params = TrainParams(**{f.name: getattr(asked, f.name) for f in fields(TrainParams)})
     check_params(params)
-    return run_job("train", f"Train {asked.name}", params, asked.device, asked.detach)
+    result = run_job("train", f"Train {asked.name}", params, asked.device, asked.detach)
+    if result.get("status") == "done" and not is_json(asked):
+        found = {k: f"{100 * v:.1f} %" if k.startswith(("match", "valid")) and "loss" not in k else f"{v:.4f}"
+                 for k, v in result.items() if isinstance(v, float)}  # fmt: skip
+        print(f"{result['model']}: {result['steps']:,} steps, best at {result['best_step']:,}")
+        print(", ".join(f"{name.replace('_', ' ')} {value}" for name, value in found.items()))
+    return result
 
 
 def _generate(asked: argparse.Namespace) -> dict[str, Any]:

@@ -24,7 +24,7 @@ def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
     parser.add_argument("--samples", type=int, default=1, help="drawn for each structure")
     parser.add_argument("--matcher", choices=["paper", "field"], default="paper")
     parser.add_argument("--limit", type=int, default=0, help="so many structures, drawn by the seed; 0 is all")
-    parser.add_argument("--steps", type=int, default=50)
+    parser.add_argument("--steps", type=int, help="of the sampler; default: as many as are usual for the method")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--task", default="", help="generation or modification, where the model does both")
     parser.add_argument("--device", default="cpu", help="cpu or cuda:0")
@@ -36,7 +36,7 @@ def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
 
 
 def _evaluate(asked: argparse.Namespace) -> dict[str, Any]:
-    from core.workflows.evaluate import EvaluateParams, check_params
+    from core.workflows.evaluate import EvaluateParams, check_params, usual_steps
 
     params = EvaluateParams(
         asked.model,
@@ -47,7 +47,7 @@ def _evaluate(asked: argparse.Namespace) -> dict[str, Any]:
         asked.samples,
         asked.matcher,
         asked.limit,
-        asked.steps,
+        asked.steps or usual_steps(asked.model),
         asked.seed,
         asked.task,
     )

@@ -126,6 +126,8 @@ def _models_add(asked: argparse.Namespace) -> dict[str, Any]:
     from core.workflows.model_files import add_path
 
     model = add_path(asked.file, asked.name)
+    if not is_json(asked):
+        print(f"{model.name} is added: {model.task}")
     return {"model": model.name, "hash": model.hash}
 
 

@@ -14,7 +14,7 @@ from core.settings import settings
 from core.workflows.context import UserError
 from core.workflows.store import folder, store
 from db import jobs as rows
-from db.session import now
+from db.session import now, write_lock
 from db.tables import Job
 
 RESUMABLE = ("failed", "cancelled", "lost")
@@ -36,6 +36,7 @@ def submit(kind: str, title: str, params: Any, device: str = "cpu") -> int:
 def cancel(job_id: int) -> None:
     """Ask a job to stop. A queued one is cancelled at once; a running one gets seconds, then signals."""
     with store().session() as session:
+        write_lock(session)
         job = _need(rows.get_job(session, job_id), job_id)
         if job.status == "queued" and rows.change_status(
             session, job_id, "queued", "cancelled", finished_at=now(session)
@@ -50,6 +51,7 @@ def cancel(job_id: int) -> None:
 def resume(job_id: int) -> None:
     """Queue a job again that failed, was cancelled or lost; it goes on from what it kept."""
     with store().session() as session:
+        write_lock(session)
         job = _need(rows.get_job(session, job_id), job_id)
         if job.status not in RESUMABLE:
             raise UserError(f"Job {job_id} is {job.status}: only one that failed, was cancelled or lost can go on.")

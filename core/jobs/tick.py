@@ -62,6 +62,7 @@ def _end_lost(job: Job, asked: float | None) -> None:
 def _requeue() -> None:
     """Lost jobs that can go on from what they kept are queued again."""
     with store().session() as session:
+        write_lock(session)
         for job in rows.list_jobs(session, ["lost"], limit=1000):
             if KINDS[job.kind].resumable and job.attempts < MAX_ATTEMPTS:
                 rows.change_status(session, job.id, "lost", "queued", job.attempts, finished_at=None)

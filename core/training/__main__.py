@@ -38,16 +38,25 @@ def main() -> int:
 
 def train(asked: argparse.Namespace) -> None:
     """Raises TrainingError and ValueError, with sentences."""
-    data = read_tensors(asked.data)
+    if not asked.data.is_file():
+        raise ValueError(f"There is no file {asked.data}.")
+    try:
+        data = read_tensors(asked.data)
+    except ValueError as error:
+        raise ValueError(f"{asked.data} is no file that `dataset export --tensors` wrote, or it is damaged.") from error
     plan = make_plan(asked.task, asked.method, asked.network, asked.preset, vars(asked))
     learning, validation = make_sources(plan, data)
     torch.manual_seed(asked.seed)
     network = build_network(plan.network, plan.network_config, lambda: _tables(asked.data))
     run = Training(network, plan.sampler, learning, validation, plan.config, asked.folder, asked.device)
+    if run.step:
+        print(f"going on from the checkpoint at step {run.step:,}", flush=True)
     final = run.run(lambda report: _write(asked.folder, report), lambda: False)
     if run.fleet.first:
         config = plan.model_config() | {"energy_method": data.method}
         save_model(asked.folder / "model", run.weights(), config, _card(plan, data, run, final))
+        losses = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in final.items())
+        print(f"{run.step:,} steps; {losses}\nthe model is in {asked.folder / 'model'}", flush=True)
 
 
 def _card(plan: Plan, data: TensorData, run: Training, final: dict[str, float]) -> dict[str, object]:

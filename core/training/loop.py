@@ -28,6 +28,8 @@ __all__ = ["BEST", "CHECKPOINT", "Report", "TrainConfig", "Training", "TrainingE
 _SEEDS = 2**31 - 1
 _VALIDATED = 2048  # examples
 _SAVING_SHARE = 0.05  # of the time, at most
+_VALIDATING_SHARE = 0.1
+_WARMING_SHARE = 0.1  # of the budget, at most: short runs learn too
 
 
 class TrainingError(ValueError):
@@ -236,9 +238,12 @@ class Training:
     def _look(self, clock: _Clock) -> dict[str, float]:
         """Validate where it is time, keep the best weights, and draw samples now and then."""
         values: dict[str, float] = {}
-        if self.validation and (clock.since("validated") > self.config.validate_s or self._fraction() >= 1):
+        pause = max(self.config.validate_s, clock.validating_s / _VALIDATING_SHARE)
+        if self.validation and (clock.since("validated") > pause or self._fraction() >= 1):
+            clock.reset("validated")
             values = self.validate()
             self._keep_best(values["validation_loss"])
+            clock.validating_s = clock.since("validated")
             clock.reset("validated")
         if self._sampling.due(self.network, self.seconds):
             with _Averaged(self.network, self.average):
@@ -291,7 +296,7 @@ class Training:
 
     def _rate(self) -> float:
         """Learning rate: linear warm-up, then a cosine to a hundredth over the budget."""
-        warm = min(1.0, (self.step + 1) / max(1, self.config.warmup))
+        warm = min(1.0, max((self.step + 1) / max(1, self.config.warmup), self._fraction() / _WARMING_SHARE))
         return self.config.learning_rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * self._fraction())))
 
     def _report(self, values: dict[str, float]) -> Report:
@@ -309,7 +314,7 @@ class _Clock:
     def __init__(self, before: float) -> None:
         self._start = time.monotonic() - before
         self._last = dict.fromkeys(("report", "validated", "saved"), time.monotonic())
-        self.saving_s = 0.0
+        self.saving_s = self.validating_s = 0.0
 
     def seconds(self) -> float:
         return time.monotonic() - self._start

@@ -7,6 +7,7 @@ from functools import cache
 import streamlit as st
 
 from core.samplers.registry import draws_of
+from core.ui.widgets import plain, selected
 from core.workflows.context import UserError
 from core.workflows.models import load_model
 
@@ -67,7 +68,16 @@ def sampler_picker(name: str) -> tuple[str, int]:
     ways = draws_of(model.sampler)
     way = st.selectbox("Sampler", ways, help="Heun takes two evaluations a step.") if ways else None
     if model.method == "regression":
-        st.caption("This model answers in one step.")
+        st.caption("This model answers in one step, and always the same: one candidate per combination is enough.")
         return "", 1
     steps = st.number_input("Steps of the sampler", 1, 1000, model.steps, key=f"steps-{name}")
     return ("" if way is None or way == ways[0] else way), int(steps)
+
+
+def model_picker(models: list[str]) -> str:
+    """A model of the list, the URL's where it names one; says so where that is not here."""
+    wanted = selected("model")
+    if wanted and wanted not in models:
+        st.info(f"The link names a model that is not here: {plain(wanted[:80])}.", icon=":material/info:")
+    chosen: str = st.selectbox("Model", models, index=models.index(wanted) if wanted in models else 0)
+    return chosen

@@ -21,7 +21,7 @@ from db.tables import Model
 MOST_TO_DOWNLOAD = 1024**3  # bytes
 _COLUMNS = {
     "parameters (M)": st.column_config.NumberColumn(format="%.2f"),
-    "match rate": st.column_config.NumberColumn(format="%.1f %%", help="on validation structures, field's tolerances"),
+    "match rate (field)": st.column_config.NumberColumn(format="%.1f %%", help="on validation structures"),
     "validation loss": st.column_config.NumberColumn(format="%.4f"),
 }
 
@@ -58,7 +58,7 @@ def _row(model: Model) -> dict[str, object]:
         "network": f"{config.get('network', '–')} {preset}".strip(),
         "parameters (M)": None if parameters is None else parameters / 1e6,
         "dataset": str(card.get("dataset") or "–"),
-        "match rate": None if rate is None else 100 * rate,
+        "match rate (field)": None if rate is None else 100 * rate,
         "validation loss": words.number(words.metrics_of(card), "validation_loss"),
         "made": str(card.get("made") or f"{model.created_at:%Y-%m-%d}"),
     }
@@ -109,7 +109,7 @@ def _delete(model: Model) -> None:
     st.write("Candidates that it made stay.")
     if is_shipped(model):
         st.write(f"It came with the app: its files stay, and `./run cli models add {model.folder}` brings it back.")
-    if st.button("Delete this model", type="primary"):
+    if st.button(f"Delete {model.name}", type="primary"):
         with sentences():
             delete_model(model.name)
             go("*")
@@ -123,7 +123,7 @@ def show_card(model: Model) -> None:
     columns[0].metric("task", model.task)
     columns[1].metric("parameters", words.millions(words.number(card, "parameters")))
     columns[2].metric(
-        "match rate",
+        "match rate (field)",
         words.percent(rate),
         help="Share of validation structures that it draws again, by the field's tolerances: ltol 0.3, stol 0.5, 10°.",
     )

@@ -29,8 +29,8 @@ TASKS = {
     "modification": "a given structure is moved towards a stable polymorph",
 }
 _NUMBERS: dict[str, tuple[str, float, float, float, str, str]] = {  # label, least, most, step, format, what it is
-    "batch": ("Batch", 1, 8192, 16, "%d", "Structures per step."),
-    "learning_rate": ("Learning rate", 1e-6, 0.1, 1e-4, "%.1e", "At its peak; a cosine takes it down over the budget."),
+    "batch": ("Batch", 0, 8192, 16, "%d", "Structures per step."),
+    "learning_rate": ("Learning rate", 0.0, 1.0, 1e-4, "%.1e", "At its peak; a cosine takes it down over the budget."),
     "warmup": ("Warm-up steps", 0, 100_000, 100, "%d", "The learning rate rises over so many steps."),
     "clip": ("Gradient norm, at most", 0.0, 1000.0, 0.5, "%g", "0: not clipped."),
     "weight_decay": ("Weight decay", 0.0, 1.0, 0.01, "%g", "Of AdamW."),
@@ -67,7 +67,7 @@ def train_form(datasets: list[Dataset]) -> None:
             )
             a, b = st.columns(2)
             minutes = a.number_input(
-                "Minutes of training", 0.1, 100_000.0, _minutes(base),
+                "Minutes of training", 0.0, 100_000.0, _minutes(base),
                 step=5.0, format="%g", key=f"minutes-{key}",
                 help="Or a number of steps under Advanced: the first to end counts.",
             )  # fmt: skip

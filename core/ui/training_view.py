@@ -226,6 +226,6 @@ def _row(training: trainings.Training) -> dict[str, object]:
         "network": f"{params.get('network', '')} {params.get('preset', '')}",
         "dataset": str(params.get("dataset", "–")),
         "validation loss": training.best_loss,
-        "match rate": percent(training.match_rate),
+        "match rate (paper)": percent(training.match_rate),
         "submitted": ago(job.created_at),
     }

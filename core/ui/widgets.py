@@ -234,7 +234,7 @@ def training_metrics(job: Job, curves: trainings.Curves) -> None:
     columns[1].metric("training loss", _number(curves.last("loss"), ".4f"))
     for column, name, label, form in (
         (columns[2], "validation_loss", "validation loss", ".4f"),
-        (columns[3], "match_rate_paper", "match rate", ".1%"),
+        (columns[3], "match_rate_paper", "match rate (paper)", ".1%"),
     ):
         step, best = curves.best.get(name, (0, None))
         column.metric(

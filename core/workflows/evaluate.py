@@ -23,6 +23,7 @@ from core.evaluation.validity import judge
 from core.workflows.context import Cancelled, Context, UserError
 from core.workflows.evaluation_drawers import Asked, Drawer, find_drawer
 from core.workflows.evaluation_targets import Targets, find_targets
+from core.workflows.models import load_model
 
 CONDITIONS = ("composition", "space-group", "energy")
 MAX_SAMPLES = 100
@@ -53,6 +54,11 @@ class EvaluateParams:
     steps: int = 50
     seed: int = 0
     task: str = ""
+
+
+def usual_steps(model: str) -> int:
+    """Steps of the sampler that are usual for a model; 1 for a baseline. Raises UserError where there is none."""
+    return 1 if model == "start" or model.startswith("substitution:") else load_model(model).steps
 
 
 def evaluate(params: EvaluateParams, context: Context) -> dict[str, Any]:

@@ -35,6 +35,7 @@ from core.workflows.datasets import check_name
 from core.workflows.store import folder, store
 from db import datasets as rows
 from db import jobs as job_rows
+from db.session import write_lock
 from db.tables import Job, Model
 
 
@@ -207,6 +208,7 @@ def rename_model(name: str, new: str) -> Model:
     check_name(new)
     _check_idle(name)
     with store().session() as session:
+        write_lock(session)
         if rows.find_model(session, new):
             raise UserError(f"There is a model {new!r} already: choose another name.")
         rows.rename_model(session, row.id, name, new)

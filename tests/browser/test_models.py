@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 def test_a_model_goes_out_and_comes_back_and_is_measured(app: AppServer, watched: Watched, tmp_path: Path) -> None:
     page = watched.page
-    page.goto(f"{app.url}/models")
+    page.goto(f"{app.url}/models?model=starter-generator")
     expect(page.get_by_text("A small generator to try the app with")).to_be_visible()
     with page.expect_download() as downloading:
         page.get_by_role("button", name="Download", exact=True).click()

@@ -13,7 +13,7 @@ from core.evaluation.report import Outcome, make_report
 from core.jobs import queue
 from core.workflows.evaluate import EvaluateParams
 from core.workflows.model_files import add_path
-from core.workflows.models import get_model, list_models, rename_model
+from core.workflows.models import delete_model, get_model, list_models, rename_model
 from core.workflows.store import store
 from db import jobs as rows
 from tests.ui.test_pages import open_page, said
@@ -24,7 +24,7 @@ from tests.workflows.test_models import NAME, SHIPPED
 def test_a_card_is_shown_in_words(starter: Path) -> None:
     app = open_page("models", model=NAME)
     assert metrics(app) == {
-        "task": "generation", "parameters": "1.98 M", "match rate": "30.7 %", "validation loss": "0.0859",
+        "task": "generation", "parameters": "1.98 M", "match rate (field)": "30.7 %", "validation loss": "0.0859",
         "training": "22 min",
     }  # fmt: skip
     words = said(app).replace("\\", "")
@@ -36,8 +36,8 @@ def test_a_card_is_shown_in_words(starter: Path) -> None:
     assert tables["its content"] == "65228299cf7e"
     assert "cfm" in tables["method"]
     assert json.loads(app.json[0].value)["weights_sha256"] == get_model(NAME).hash
-    (row,) = app.dataframe[0].value.to_dict("records")
-    assert (row["model"], row["method"], row["network"], row["match rate"]) == (
+    (row,) = [r for r in app.dataframe[0].value.to_dict("records") if r["model"] == NAME]
+    assert (row["model"], row["method"], row["network"], row["match rate (field)"]) == (
         NAME, "cfm-uniform", "transformer small", pytest.approx(30.7),
     )  # fmt: skip
 
@@ -63,7 +63,8 @@ def test_models_are_renamed_and_deleted(starter: Path) -> None:
     button(app, "Rename this model")
     assert param(app, "model") == "renamed"
     assert "### renamed" in said(app)
-    button(app, "Delete this model")
+    delete_model("starter-modifier")
+    button(app, "Delete renamed")
     assert list_models() == []
     assert "No model yet: train one, or add one above." in said(app)
 

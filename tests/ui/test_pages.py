@@ -12,7 +12,7 @@ from streamlit.testing.v1 import AppTest
 from core.jobs import queue
 from core.workflows.generate import GenerateParams, candidates_of, generate
 from core.workflows.hulls import get_hull
-from core.workflows.models import list_models
+from core.workflows.models import delete_model, list_models
 from core.workflows.store import store
 from db import candidates as rows
 from tests.aflux_server import AfluxServer
@@ -245,13 +245,15 @@ def test_a_relaxed_candidate_stands_on_the_hull(run: int) -> None:
     assert "no discovery yet" in said(app)
 
 
-def test_modify_reads_a_pasted_structure(starter: Path) -> None:
-    app = open_page("modify")
-    assert "no model for modification yet" in said(app)
-    with store().session() as session:
-        (model,) = list_models()
-        session.merge(model).task = "modification"
-    app = open_page("modify")
+def test_modify_without_a_model_leads_to_training(starter: Path) -> None:
+    for model in list_models():
+        delete_model(model.name)
+    assert "no model for modification yet" in said(open_page("modify"))
+
+
+def test_modify_shows_what_it_read(starter: Path) -> None:
+    app = open_page("modify", model="gone")
+    assert "names a model that is not here: gone" in said(app)
     app.text_area[0].set_value(cif_of(TIB2)).run()
     assert "TiB2" in said(app)
     assert "space group 191" in said(app)

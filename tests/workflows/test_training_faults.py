@@ -68,7 +68,8 @@ def test_another_error_is_not_called_memory(starter: Path, monkeypatch: pytest.M
 
 def test_a_dataset_that_was_deleted_meanwhile_is_named(starter: Path) -> None:
     context = run_of("train", QUICK)
-    models.delete_model("starter-generator")  # which learned from it too
+    for model in models.list_models():  # which learned from it too
+        models.delete_model(model.name)
     datasets.delete_dataset("starter")
     with pytest.raises(UserError, match="starter"):
         train(QUICK, context)

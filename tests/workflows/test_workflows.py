@@ -143,16 +143,17 @@ def test_what_ships_is_installed_once(starter: Path) -> None:
     assert found.summary["natoms"] == [4, 20]
     assert set(found.summary["methods"]) == {"M3GNet-MP-2021.2.8", "CHGNet-0.3.0"}
     assert {h.method for h in hulls.list_hulls("B-Ta-W")} == set(found.summary["methods"])
-    assert [m.name for m in models.list_models()] == ["starter-generator"]
+    assert {m.name for m in models.list_models()} == {"starter-generator", "starter-modifier"}
     assert models.get_model("starter-generator").card["dataset_hash"] == found.hash
     assert overview().step.page == "generate"
     assert found.summary["validation"] == 158, "the rows name their part, and the shipped generator never saw these"
 
 
 def test_a_dataset_that_a_model_learned_from_stays(starter: Path) -> None:
-    with pytest.raises(UserError, match="starter-generator"):
-        delete_dataset("starter")
-    models.delete_model("starter-generator")
+    for name in ("starter-generator", "starter-modifier"):
+        with pytest.raises(UserError, match=name):
+            delete_dataset("starter")
+        models.delete_model(name)
     delete_dataset("starter")
     assert list_datasets() == []
     install()
