@@ -28,7 +28,7 @@ from core.workflows.store import store
 from core.workflows.training_cost import Estimate, estimate_plan
 from core.workflows.training_samples import Judge, Samples, read_samples
 from db import datasets as rows
-from db.jobs import get_job
+from db.jobs import drop_metrics_after, get_job
 from db.tables import Dataset, Model
 
 __all__ = ["Estimate", "Samples", "TrainParams", "check_params", "estimate", "finish", "read_samples", "train"]
@@ -88,6 +88,8 @@ def train(params: TrainParams, context: Context) -> dict[str, Any]:
             first = run.step == 0
             if not first:
                 print(f"going on from the checkpoint at step {run.step}", flush=True)
+                with store().session() as session:
+                    drop_metrics_after(session, context.job_id, run.step)
             final = run.run(lambda report: _tell(context, report, judge), lambda: _stops(context))
         except (TrainingError, CheckpointError, DeviceError) as error:
             raise UserError(str(error)) from error

@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.aflux_server import AfluxServer
-from tests.browser.conftest import SECONDS, Watched, fill, go
+from tests.browser.conftest import SECONDS, Watched, fill
 from tests.conftest import AppServer, workers_of
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -69,18 +69,6 @@ def test_charts_filter_the_table_and_chips_take_filters_away(cold_app: AppServer
     page.reload()
     expect(page.get_by_role("button", name=re.compile("space group"))).to_be_visible()
     expect(page.get_by_role("button", name=re.compile("eV.atom"))).to_be_visible()
-    watched.check()
-
-
-def test_a_click_on_another_page_wins_over_a_change_of_this_one(cold_app: AppServer, watched: Watched) -> None:
-    page = watched.page
-    page.goto(f"{cold_app.url}/datasets?dataset=starter&element=Ta")
-    for milliseconds in (20, 50, 80, 110, 140):
-        settled(page)
-        page.get_by_role("button", name="with Ta").click()
-        page.wait_for_timeout(milliseconds)
-        go(page, "Train")
-        page.goto(f"{cold_app.url}/datasets?dataset=starter&element=Ta")
     watched.check()
 
 
