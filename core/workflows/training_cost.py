@@ -20,9 +20,9 @@ from core.training.presets import TrainConfig
 _BASE_MB = 700.0  # of the process, its packages and a small dataset
 _COPIES = 5  # weights, gradients, two moments, average
 # measured on two processors and carried over: the share of a matrix product's speed that each network reaches,
-# seconds per crystal for making batches, and seconds per parameter and step for the optimiser
+# seconds per crystal for making batches, per parameter and step for the optimiser, and per step for all the rest
 _SHARE = {"transformer": 0.30, "unet": 0.55}
-_PER_CRYSTAL_S, _PER_PARAMETER_S = 1.2e-4, 4e-9
+_PER_CRYSTAL_S, _PER_PARAMETER_S, _PER_STEP_S = 1.2e-4, 4e-9, 0.01
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,8 @@ def estimate_plan(network: str, values: dict[str, Any], config: TrainConfig, nat
     speed = _speed(device, config.precision) * _SHARE[network]
     shared = _PER_CRYSTAL_S if device == "cpu" else _PER_CRYSTAL_S / 20
     update = counted.parameters * (_PER_PARAMETER_S if device == "cpu" else _PER_PARAMETER_S / 200) / config.batch
-    per_crystal = 3 * counted.flops / speed + shared + update
+    rest = (_PER_STEP_S if device == "cpu" else _PER_STEP_S / 5) / config.batch
+    per_crystal = 3 * counted.flops / speed + shared + update + rest
     memory = counted.parameters * 4 * _COPIES + config.batch * counted.activations * 4
     return Estimate(
         counted.parameters,
