@@ -51,7 +51,7 @@ def test_the_best_by_validation_is_kept_and_patience_ends_a_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     examples = generation_examples(some_crystals(20))
-    run = training(tmp_path, examples, steps=100_000, validate_s=0.0, patience=2, samples=0)
+    run = training(tmp_path, examples, steps=200, validate_s=0.0, patience=2, samples=0)
     losses = iter([5.0, 3.0, 4.0, 4.5, 9.0, 9.0, 9.0])
     kept: list[dict[str, torch.Tensor]] = []
 
@@ -61,6 +61,7 @@ def test_the_best_by_validation_is_kept_and_patience_ends_a_run(
 
     monkeypatch.setattr(run, "validate", validate)
     monkeypatch.setattr(loop._Clock, "since", lambda self, what: 2.0)  # every step reports
+    monkeypatch.setattr(loop, "_VALIDATING_SHARE", math.inf)  # and validates
     run.run(lambda _: None, never)
     assert run.step == 5
     assert (run.best, run.best_step) == (3.0, 2)
