@@ -28,8 +28,8 @@ from core.evaluation.baselines import build_library, substitute
 from core.evaluation.pool import MatchPool
 from core.evaluation.report import wilson
 from core.models.registry import build_network
+from core.samplers.drawing import draw_crystals
 from core.samplers.geometry import CELLS
-from core.samplers.noise import Noise
 from core.samplers.registry import METHODS, STEPS, sampler_for
 from core.training.data import Examples
 from core.training.loop import Training
@@ -95,14 +95,10 @@ def run(data: TensorData, task: str, method: str, asked: argparse.Namespace) -> 
     rows = []
     for draws in [method, "ddim"] if method == "ddpm" else [method]:
         sampler = sampler_for(task, draws, geometry=plan.sampler.geometry)
-        cell = CELLS[sampler.geometry]
-        noise = Noise.seeded(examples.conditions.mask, range(len(examples)))
         started = time.monotonic()
-        with torch.no_grad():
-            start = sampler.start(examples.conditions, noise)
-            end = sampler.sample(network.eval(), start, examples.conditions, STEPS[draws], noise=noise)
+        drawn = draw_crystals(network.eval(), sampler, examples.conditions, range(len(examples)), STEPS[draws])
         spent = time.monotonic() - started
-        row = judged(decode(end, examples.conditions, cell), decode(examples.target, examples.conditions, cell))
+        row = judged(drawn, decode(examples.target, examples.conditions, CELLS[sampler.geometry]))
         cost = {"training_s": round(trained, 1), "sampling_s": round(spent, 2), "evaluations": STEPS[draws]}
         rows.append({"task": task, "method": draws, **_settings(asked, network), **row, **cost, **final})
     return rows

@@ -4,7 +4,7 @@ import streamlit as st
 
 from core.ui.model_evaluate import show_evaluations
 from core.ui.model_view import add_form, models_table, show_card, show_title
-from core.ui.widgets import go, header, page, selected, sentences
+from core.ui.widgets import header, page, segments, selected, sentences
 from core.workflows.models import list_models
 
 VIEWS = {"card": "Card", "evaluations": "Evaluate"}
@@ -25,19 +25,7 @@ if wanted and wanted != model.name:
 models_table(models, model.name)
 with sentences():
     show_title(model)
-    view = selected("show")
-    view = view if view in VIEWS else "card"
-    picked = st.segmented_control(
-        "Show",
-        list(VIEWS),
-        default=view,
-        format_func=VIEWS.__getitem__,
-        label_visibility="collapsed",
-        key=f"show-{model.id}-{view}",  # the URL says what is shown, also after the browser's Back
-    )
-    if picked and picked != view:
-        go("job", show=picked)
-    if view == "card":
+    if segments("Show", VIEWS, "show", "job", of=model.id) == "card":
         show_card(model)
     else:
         show_evaluations(model)

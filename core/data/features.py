@@ -16,7 +16,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-ELEMENTS = 103  # as many as the paper's one-hot vectors hold
+from core.data.matrix import ELEMENTS
+
 MAX_OPERATIONS = 192
 PROPERTY_MEANINGS = {
     "atomic_weight": "relative atomic mass (Da)",

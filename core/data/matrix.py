@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from core.crystals import Crystals, lattice_from_parameters, lattice_parameters, wrap
-from core.data.features import ELEMENTS, element_features
 
-SITES = 60
-ROWS = 64
+SITES, ROWS = 60, 64
+ELEMENTS, FEATURES = 103, 125  # one-hot vectors, and with them the 22 properties
 
 
 def to_matrix(crystals: Crystals) -> Tensor:
@@ -52,15 +52,24 @@ def element_matrix(numbers: Tensor) -> Tensor:
 
     Raises ValueError for elements past 103 and for more than 60 sites.
     """
+    from core.data.features import element_features  # mendeleev: training elsewhere has its table in a file
+
     _check_sites(numbers)
     if numbers.numel() and int(numbers.max()) > ELEMENTS:
         raise ValueError(f"element {int(numbers.max())} is past the {ELEMENTS} that have a place")
     rows = numbers.new_zeros(len(numbers), ROWS)
     n = min(SITES, numbers.shape[1])
     rows[:, :n] = numbers[:, :n]
-    one_hot = torch.eye(ELEMENTS + 1)[:, 1:]  # the row of padding is zero
-    table = torch.cat([one_hot, element_features()[: ELEMENTS + 1]], 1).to(numbers.device)
-    return table[rows]
+    return element_table(element_features()).to(numbers.device)[rows]
+
+
+def element_table(properties: Tensor) -> Tensor:
+    """`core.data.features.element_features` (119, 22) -> (119, 125): the one-hot vectors of 103 elements before them.
+
+    Row 0 (padding) is zero, and so are the elements past 103.
+    """
+    one_hot = functional.pad(torch.eye(ELEMENTS, device=properties.device), (0, 0, 1, len(properties) - 1 - ELEMENTS))
+    return torch.cat([one_hot.to(properties.dtype), properties], 1)
 
 
 def _check_sites(numbers: Tensor) -> None:

@@ -9,9 +9,10 @@ from typing import Any
 
 from torch import nn
 
+from core.data.matrix import element_table
 from core.models import transformer, unet
 from core.models.transformer import Transformer, TransformerConfig
-from core.models.unet import Tables, UNet, UNetConfig, tables_from
+from core.models.unet import Tables, UNet, UNetConfig
 
 Config = TransformerConfig | UNetConfig
 
@@ -88,7 +89,7 @@ def known_tables() -> Tables:
     from core.data.features import element_features, space_group_operations
     from core.settings import settings
 
-    return tables_from(element_features(), space_group_operations(settings().var / "cache"))
+    return Tables(element_table(element_features()), space_group_operations(settings().var / "cache"))
 
 
 def as_values(config: Config) -> dict[str, Any]:

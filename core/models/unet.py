@@ -10,9 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from core.data.matrix import FEATURES, ROWS, SITES
 from core.models.state import Conditions, State
-
-SITES, ROWS, FEATURES = 60, 64, 125
 
 
 @dataclass(frozen=True)
@@ -57,15 +56,6 @@ class Tables(NamedTuple):
 
     features: Tensor
     operations: Tensor
-
-
-def tables_from(properties: Tensor, operations: Tensor) -> Tables:
-    """properties (119, 22) of `core.data.features.element_features`, operations (231, 192, 4, 4) -> Tables.
-
-    Elements past the 103 of the paper have properties of zero and no place in the one-hot vectors.
-    """
-    one_hot = functional.pad(torch.eye(FEATURES - properties.shape[1], device=properties.device), (0, 0, 1, 15))
-    return Tables(torch.cat([one_hot.to(properties.dtype), properties], 1), operations)
 
 
 class UNet(nn.Module):

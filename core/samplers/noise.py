@@ -29,6 +29,10 @@ class Noise:
         """One generator per crystal, each from its seed."""
         return cls(mask, [torch.Generator().manual_seed(seed) for seed in seeds])
 
+    def to(self, device: torch.device | str) -> Noise:
+        """The same generators, with what they draw from now on brought to a device."""
+        return Noise(self.mask.to(device), self.generators[0] if self.shared else self.generators)
+
     def sites(self, kind: str) -> Tensor:
         """(B, N, 3) "normal" or "uniform" numbers, 0 at padding."""
         draw = _DRAWS[kind]

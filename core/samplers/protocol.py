@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from core.models.state import Conditions, Network, State
+from core.samplers.geometry import CELLS
 from core.samplers.noise import Noise
 
 OnStep = Callable[[int], bool | None]
@@ -51,11 +52,11 @@ class Sampler(Protocol):
         """Crystals from their start. on_step(steps done) may return True to stop early; `noise` for those that draw."""
 
 
-def needs(sampler: Sampler, cell: str) -> dict[str, Any]:
-    """What a network's configuration takes from the method that it serves; `cell` is the encoding of cells."""
+def needs(sampler: Sampler) -> dict[str, Any]:
+    """What a network's configuration takes from the method that it serves."""
     return {
         "plain": sampler.plain,
         "sees_start": sampler.sees_start,
         "time_scale": sampler.time_scale,
-        "cell": cell,
+        "cell": CELLS[sampler.geometry],
     }

@@ -17,10 +17,11 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 
+from core.data.matrix import element_table
 from core.data.tensors import TensorData, read_tensors
 from core.models.checkpoint import save_model
 from core.models.registry import build_network
-from core.models.unet import Tables, tables_from
+from core.models.unet import Tables
 from core.training.loop import Report, Training, TrainingError
 from core.training.plan import Plan, make_plan, make_sources
 
@@ -78,7 +79,7 @@ def _card(plan: Plan, data: TensorData, run: Training, final: dict[str, float]) 
 
 def _tables(path: Path) -> Tables:
     with safe_open(str(path), "pt") as file:
-        return tables_from(file.get_tensor("element_features"), file.get_tensor("operations"))
+        return Tables(element_table(file.get_tensor("element_features")), file.get_tensor("operations"))
 
 
 def _write(folder: Path, report: Report) -> None:

@@ -75,6 +75,7 @@ class Training:
         optimizer = torch.optim.AdamW(
             network.parameters(), lr=config.learning_rate, betas=(0.9, 0.999), weight_decay=config.weight_decay
         )
+        self._alone = _Plain(self.network)  # for validation, by the first process only
         self.model, self.optimizer = self.fabric.setup(_Plain(self.network), optimizer)
         resident = self.fabric.device.type == "cuda"
         self.train: Source = Resident.of(train.at(0), self.fabric.device) if resident else train
@@ -84,6 +85,7 @@ class Training:
         self.best, self.best_step, self._worse = math.inf, 0, 0
         self._place = 0  # of the next batch in its epoch
         self._order: list[Tensor] = []
+        self._validated: list[Examples] = []  # batches, made at the first validation and the same ever after
         self._losses_of = LOSSES[config.loss]
         self._sampling = Sampling(sampler, validation, config, folder, on_samples)
         self._load()
@@ -126,14 +128,16 @@ class Training:
         """
         if not self.validation:
             return {}
+        if not self._validated:
+            chosen = torch.linspace(0, len(self.validation) - 1, min(len(self.validation), _VALIDATED)).long()
+            self._validated = [self.validation[index].to(self.fabric.device) for index in chosen.split(256)]
         sums: dict[str, float] = {}
-        chosen = torch.linspace(0, len(self.validation) - 1, min(len(self.validation), _VALIDATED)).long()
         with _Averaged(self.network, self.average):
-            for i, index in enumerate(chosen.split(256)):
-                batch = self.validation[index].to(self.fabric.device)
-                for name, value in self._losses(self.network, batch, _SEEDS - i, drop=0.0).items():
-                    sums[f"validation_{name}"] = sums.get(f"validation_{name}", 0.0) + float(value) * len(index)
-        return {name: total / len(chosen) for name, total in sums.items()}
+            for i, batch in enumerate(self._validated):
+                for name, value in self._losses(self._alone, batch, _SEEDS - i, drop=0.0).items():
+                    sums[f"validation_{name}"] = sums.get(f"validation_{name}", 0.0) + float(value) * len(batch)
+        count = sum(map(len, self._validated))
+        return {name: total / count for name, total in sums.items()}
 
     def save(self) -> None:
         """Write the checkpoint: weights, averaged weights, optimiser, step and time used.
@@ -219,12 +223,8 @@ class Training:
             present = conditions.present & kept
             conditions = Conditions(conditions.numbers, conditions.group, conditions.energy, present, conditions.start)
         with self.fabric.autocast():
-            if network is self.network:
-                answer = network(state, t, conditions)
-            else:
-                frac, lattice = network(state.frac, state.lattice, state.mask, t, *_plain(conditions))
-                answer = State(frac, lattice, state.mask)
-        return self._losses_of(State(answer.frac.float(), answer.lattice.float(), answer.mask), target)
+            frac, lattice = network(state.frac, state.lattice, state.mask, t, *_plain(conditions))
+        return self._losses_of(State(frac.float(), lattice.float(), state.mask), target)
 
     @torch.no_grad()
     def _follow(self) -> None:

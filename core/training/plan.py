@@ -58,7 +58,7 @@ def make_plan(task: str, method: str, network: str, preset: str, given: Mapping[
     defaults = hyperparameters(network, preset, method)
     values = defaults | {k: v for k, v in said.items() if k in defaults}
     sampler = sampler_for(task, method, **{k: values[k] for k in ("geometry", "noise", "schedule")})
-    network_config = configure(network, preset, **needs(sampler, CELLS[sampler.geometry]))
+    network_config = configure(network, preset, **needs(sampler))
     _check(values)
     known = {f.name for f in fields(TrainConfig)}
     steps = {"sample_steps": STEPS[method]}

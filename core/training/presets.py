@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from core.samplers.geometry import PAPER, PERIODIC
@@ -45,21 +45,6 @@ class TrainConfig:
     sample_steps: int = 50
 
 
-_OURS: dict[str, Any] = {
-    "batch": 64,
-    "learning_rate": 5e-4,
-    "warmup": 200,
-    "clip": 1.0,
-    "weight_decay": 0.0,
-    "ema": 0.999,
-    "drop": 0.1,
-    "loss": "squared",
-    "geometry": PERIODIC,
-    "noise": 0.02,
-    "schedule": "cosine",
-    "precision": "auto",
-    "pairs": "all",
-}
 PAPER_VALUES: dict[str, Any] = {
     "batch": 256,
     "learning_rate": 1e-4,
@@ -74,6 +59,14 @@ PAPER_VALUES: dict[str, Any] = {
     "schedule": "cosine",
     "precision": "16",
     "pairs": "paper",
+}
+
+
+_OURS: dict[str, Any] = {f.name: f.default for f in fields(TrainConfig) if f.name in PAPER_VALUES} | {
+    "geometry": PERIODIC,
+    "noise": 0.02,
+    "schedule": "cosine",
+    "pairs": "all",
 }
 
 

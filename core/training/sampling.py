@@ -9,13 +9,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from core.crystals import Crystals
 from core.data.encoding import decode
+from core.samplers.drawing import draw_crystals
 from core.samplers.geometry import CELLS
-from core.samplers.noise import Noise
 from core.samplers.protocol import Sampler
 from core.training.checkpoints import Samples, write_samples
-from core.training.data import Examples, Source
+from core.training.data import Source
 from core.training.presets import TrainConfig
 
 _SHARE = 0.1  # of the time, at most
@@ -54,7 +53,6 @@ class Sampling:
             return False
         return (self.took or self._guess(network)) <= max(_LAST_S, _SHARE * seconds)
 
-    @torch.no_grad()
     def draw(self, network: nn.Module, step: int) -> dict[str, float]:
         """Draw now, unless that was done at this very step; returns what it took."""
         if self.validation is None or self._drawn_at == step:
@@ -63,9 +61,9 @@ class Sampling:
         count = min(self.config.samples, len(self.validation))
         chosen = torch.linspace(0, len(self.validation) - 1, count).long()
         examples = self.validation[chosen]
-        drawn = self._draw(network, examples)
-        cell = CELLS[self.sampler.geometry]
-        target = decode(examples.target, examples.conditions, cell)
+        steps, asked = self.config.sample_steps, examples.conditions
+        drawn = draw_crystals(network, self.sampler, asked, range(len(examples)), steps)
+        target = decode(examples.target, asked, CELLS[self.sampler.geometry])
         samples = Samples(step, drawn, target)
         write_samples(self.folder, samples)
         if self.on_samples:
@@ -73,15 +71,6 @@ class Sampling:
         self._drawn_at, self.took = step, time.monotonic() - started
         self.spent += self.took
         return {"sampling_s": self.took}
-
-    def _draw(self, network: nn.Module, examples: Examples) -> Crystals:
-        device = next(network.parameters()).device
-        noise = Noise.seeded(examples.conditions.mask, range(len(examples)))
-        start = self.sampler.start(examples.conditions, noise).to(device)
-        conditions = examples.conditions.to(device)
-        noise.mask = conditions.mask
-        state = self.sampler.sample(network, start, conditions, self.config.sample_steps, noise=noise)
-        return decode(state.to("cpu"), examples.conditions, CELLS[self.sampler.geometry])
 
     def _guess(self, network: nn.Module) -> float:
         """Seconds that a first drawing would take: one evaluation is timed."""

@@ -13,7 +13,7 @@ from core.ui import periodic_table
 from core.ui.dataset_filter import chips, choose, forget, picked, selection
 from core.ui.dataset_recipe import show_quality, show_recipe
 from core.ui.viewer import show_crystal
-from core.ui.widgets import energy, go, pages, plain, selected
+from core.ui.widgets import energy, pages, plain, segments, selected
 from core.workflows.dataset_query import ORDERS, Selection, facets, polymorphs, rows_of
 from core.workflows.datasets import load_tensors
 from core.workflows.store import store
@@ -42,18 +42,7 @@ def show_dataset(dataset: Dataset) -> None:
     columns[3].metric("elements", len(summary["elements"]))
     columns[4].metric("space groups", len([g for g in summary["space_groups"] if g != "0"]))
     columns[5].metric("atoms per cell", f"{summary['natoms'][0]}–{summary['natoms'][1]}")
-    view = selected("show")
-    view = view if view in VIEWS else "overview"
-    picked_view = st.segmented_control(
-        "Show",
-        list(VIEWS),
-        default=view,
-        format_func=VIEWS.__getitem__,
-        label_visibility="collapsed",
-        key=f"show-{dataset.id}-{view}",  # the URL says what is shown, also after the browser's Back
-    )
-    if picked_view and picked_view != view:
-        go("rows", show=picked_view)
+    view = segments("Show", VIEWS, "show", "rows", of=dataset.id)
     if any(m == METHOD or m.startswith((f"{METHOD}-", f"{METHOD}+")) for m in summary["methods"]):
         st.caption(f"Data of AFLOW. {TERMS} Cite {CITATION}")
     shown = {"polymorphs": _polymorphs, "structures": _structures, "quality": show_quality, "recipe": show_recipe}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from core.jobs import queue
+from core.jobs.kinds import KINDS
 from core.models.registry import NETWORKS
 from core.samplers.diffusion import SCHEDULES
 from core.samplers.geometry import GEOMETRIES
@@ -97,8 +98,8 @@ def _base() -> TrainParams:
     )
     if right.button("Begin anew", icon=":material/close:", width="stretch"):
         go("*")
-    known = {f.name for f in fields(TrainParams)}
-    return TrainParams(**{k: v for k, v in job.params.items() if k in known})
+    base: TrainParams = KINDS["train"].parse(job.params)
+    return base
 
 
 def _minutes(base: TrainParams) -> float | None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict
 
 import pandas as pd
 import streamlit as st
 
 from core.jobs import queue
+from core.jobs.kinds import KINDS
 from core.samplers.registry import METHODS
 from core.ui import training_charts as charts
 from core.ui.model_card import percent, recipe
@@ -22,6 +22,7 @@ from core.ui.widgets import (
     page,
     pages,
     plain,
+    segments,
     selected,
     sentences,
     training_metrics,
@@ -91,8 +92,8 @@ def _controls(job: Job) -> tuple[list[int], str, str]:
     wanted = [int(i) for i in (selected("compare") or "").split(",") if i.isascii() and i.isdecimal() and len(i) < 12]
     others = [i for i in dict.fromkeys(wanted) if i in known][:MOST_COMPARED]
     left, middle, right = st.columns([3, 2, 4], vertical_alignment="bottom")
-    part = _segments(left, "Loss", PARTS, "part")
-    axis = _segments(middle, "Against", AXES, "axis") if others else "step"
+    part = segments("Loss", PARTS, "part", where=left)
+    axis = segments("Against", AXES, "axis", where=middle) if others else "step"
     if known:
         chosen = right.multiselect(
             "Compare with",
@@ -108,18 +109,6 @@ def _controls(job: Job) -> tuple[list[int], str, str]:
                 go(compare=",".join(map(str, chosen)))
             go("compare", "axis")
     return others, part, axis
-
-
-def _segments(where: st.delta_generator.DeltaGenerator, label: str, options: Mapping[str, str], key: str) -> str:
-    """A choice that lives in the URL."""
-    wanted = selected(key) or ""
-    current = wanted if wanted in options else next(iter(options))
-    chosen = where.segmented_control(
-        label, list(options), default=current, format_func=options.__getitem__, key=f"{key}-{current}", required=True
-    )
-    if chosen and chosen != current:
-        go(**{key: chosen})
-    return current
 
 
 def name_of(job: Job) -> str:
@@ -156,14 +145,9 @@ def _curves(job_id: int, others: list[int], part: str, axis: str) -> None:
 def _batch(job: Job) -> int:
     """Structures of a step."""
     try:
-        return plan_of(_params(job)).config.batch
+        return plan_of(KINDS["train"].parse(job.params)).config.batch
     except UserError:
         return int(job.params.get("batch") or 1)
-
-
-def _params(job: Job) -> TrainParams:
-    known = {k: v for k, v in job.params.items() if k in TrainParams.__dataclass_fields__}
-    return TrainParams(**{"dataset": "", "name": "", **known})
 
 
 def _samples(job_id: int, active: bool) -> None:
@@ -172,7 +156,7 @@ def _samples(job_id: int, active: bool) -> None:
 
 
 def _settings(job: Job) -> None:
-    params = _params(job)
+    params: TrainParams = KINDS["train"].parse(job.params)
     plan = plan_of(params)
     lines = {"dataset": params.dataset, "task": params.task}
     budget = [

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 from uuid import uuid4
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from core.cli.common import duration
@@ -80,6 +81,29 @@ def selected_int(name: str) -> int | None:
     """A number in the URL; None where it is missing or no number."""
     text = st.query_params.get(name, "")
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 12 else None
+
+
+def segments(
+    label: str, options: Mapping[str, str], name: str, *gone: str, where: DeltaGenerator | None = None, of: object = ""
+) -> str:
+    """One of a few values with their labels, the first by default; the choice is in the URL under `name`.
+
+    gone: keys of the URL that mean nothing to another choice; of: what the choice belongs to, where that can change.
+    """
+    wanted = selected(name) or ""
+    current = wanted if wanted in options else next(iter(options))
+    chosen = (where or st.container()).segmented_control(
+        label,
+        list(options),
+        default=current,
+        format_func=options.__getitem__,
+        key=f"{name}-{of}-{current}",  # the URL says what is chosen, also after the browser's Back
+        label_visibility="collapsed" if label == "Show" else "visible",
+        required=True,
+    )
+    if chosen and chosen != current:
+        go(*gone, **{name: chosen})
+    return current
 
 
 def badge(status: str) -> str:
@@ -177,7 +201,7 @@ def training_actions(job: Job, key: str) -> None:
         if st.button("Pause", key=f"{key}-cancel", icon=":material/pause:", help="Stops it; its checkpoint stays."):
             _do(queue.cancel, job.id)
         if st.button("Finish now", key=f"{key}-finish", icon=":material/flag:", help="Ends it and keeps its model."):
-            _do(trainings.finish_now, job.id)
+            _do(trainings.finish, job.id)
         _give_up(job, key, "Cancel", "It stops, and what it has learned is thrown away. *Pause* keeps it.")
     elif job.status == "queued":
         _job_action(job, key)

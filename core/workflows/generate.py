@@ -13,12 +13,11 @@ from typing import Any
 import torch
 
 from core.crystals import Crystals, pack_cells, to_structures
-from core.data.encoding import decode
 from core.data.formulas import FormulaError, atomic_numbers, chemical_system, parse_formula, reduced_formula
 from core.evaluation.matching import first_match
 from core.evaluation.validity import Verdict, group_reached, judge
 from core.models.state import Conditions, conditions_for
-from core.samplers.noise import Noise
+from core.samplers.drawing import draw_crystals
 from core.workflows.context import Cancelled, Context, UserError
 from core.workflows.models import LoadedModel, load_model
 from core.workflows.store import store
@@ -141,23 +140,17 @@ def _seeds(seed: int, wishes: Sequence[Wish]) -> list[int]:
     return [(1_000_003 * seed + w.index) % (2**63 - 1) for w in wishes]
 
 
-@torch.no_grad()
 def draw(model: LoadedModel, conditions: Conditions, steps: int, seeds: Sequence[int], context: Context) -> Crystals:
     """Sample one crystal per condition, each from a seed of its own. Raises Cancelled between steps, and UserError."""
     check_sites(model, conditions.numbers.shape[1])
-    noise = Noise.seeded(conditions.mask, seeds)
-    start = model.sampler.start(conditions, noise).to(context.device)
-    network = model.network.to(context.device)
-    on_device = conditions.to(context.device)
-    noise.mask = on_device.mask
 
     def stop(_: int) -> bool:
         return context.cancelled()
 
-    state = model.sampler.sample(network, start, on_device, steps, stop, noise)
+    crystals = draw_crystals(model.network.to(context.device), model.sampler, conditions, seeds, steps, stop)
     if context.cancelled():
         raise Cancelled
-    return decode(state.to("cpu"), conditions, model.cell)
+    return crystals
 
 
 def check_sites(model: LoadedModel, natoms: int) -> None:

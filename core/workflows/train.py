@@ -6,7 +6,6 @@ import platform
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -27,12 +26,12 @@ from core.workflows.models import register
 from core.workflows.store import store
 from core.workflows.training_cost import Estimate, estimate_plan
 from core.workflows.training_samples import Judge, Samples, read_samples
+from core.workflows.trainings import FINISH
 from db import datasets as rows
-from db.jobs import drop_metrics_after, get_job
+from db.jobs import drop_metrics_after
 from db.tables import Dataset, Model
 
-__all__ = ["Estimate", "Samples", "TrainParams", "check_params", "estimate", "finish", "read_samples", "train"]
-FINISH = "finish"  # a file of this name in the job's folder asks for the end
+__all__ = ["Estimate", "Samples", "TrainParams", "check_params", "estimate", "read_samples", "train"]
 
 
 @dataclass(frozen=True)
@@ -137,15 +136,6 @@ def estimate(params: TrainParams, device: str = "cpu") -> Estimate:
     if not len(natoms):
         raise UserError("The training part of this dataset is empty.")
     return estimate_plan(params.network, plan.network_config, plan.config, natoms, device)
-
-
-def finish(job_id: int) -> None:
-    """Ask a running training to end now and keep its model. Raises UserError where it does not run."""
-    with store().session() as session:
-        job = get_job(session, job_id)
-    if job is None or job.kind != "train" or job.status != "running":
-        raise UserError(f"Job {job_id} is no training that runs.")
-    (Path(job.folder) / FINISH).touch()
 
 
 def _stops(context: Context) -> bool:

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from core.data.matrix import FEATURES, ROWS
 from core.models.registry import build_network
 from core.models.state import Conditions, State
-from core.models.unet import FEATURES, ROWS, Tables, UNet
+from core.models.unet import Tables, UNet
 from core.training.presets import TrainConfig
 
 _BASE_MB = 700.0  # of the process, its packages and a small dataset

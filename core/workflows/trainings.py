@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from core.training.checkpoints import BEST, CHECKPOINT
+from core.workflows.context import UserError
 from core.workflows.store import store
 from db import datasets as dataset_rows
 from db import jobs as rows
@@ -20,6 +21,7 @@ VALIDATION = tuple(f"validation_{name}" for name in LOSSES)
 RATES = ("match_rate_paper", "match_rate_field", "valid")
 PACE = ("learning_rate", "structures_per_s", "memory_mb")
 MOST = 1000  # points of a series that is drawn
+FINISH = "finish"  # a file of this name in a job's folder asks for the end
 _GIVEN_UP = "given-up"  # a file of this name in the job's folder: its checkpoint is not wanted any more
 _KEPT = 24  # trainings in memory
 
@@ -148,16 +150,16 @@ def can_go_on(job: Job) -> bool:
 
 def is_finishing(job: Job) -> bool:
     """Was it asked to end early and keep its model?"""
-    from core.workflows.train import FINISH
-
     return job.status == "running" and (Path(job.folder) / FINISH).exists()
 
 
-def finish_now(job_id: int) -> None:
-    """End a running training early and keep its model. Raises UserError."""
-    from core.workflows.train import finish  # the networks and the loop: pages without trainings need none of it
-
-    finish(job_id)
+def finish(job_id: int) -> None:
+    """Ask a running training to end now and keep its model. Raises UserError where it does not run."""
+    with store().session() as session:
+        job = rows.get_job(session, job_id)
+    if job is None or job.kind != "train" or job.status != "running":
+        raise UserError(f"Job {job_id} is no training that runs.")
+    (Path(job.folder) / FINISH).touch()
 
 
 def give_up(job: Job) -> None:

@@ -9,9 +9,10 @@ import torch
 from torch import nn
 
 from core.data.features import PROPERTIES, element_features
+from core.data.matrix import ROWS, element_table
 from core.models.registry import as_values, build_network, configure, known_tables
 from core.models.state import Conditions, State
-from core.models.unet import PRESETS, ROWS, Tables, UNet, tables_from
+from core.models.unet import PRESETS, Tables, UNet
 from core.training.data import generation_examples, modification_examples
 from tests.models.test_learning import network_inputs, some_crystals
 
@@ -150,7 +151,7 @@ def test_tables_are_the_paper_s_features() -> None:
     assert float(tables.features[0].abs().max()) == 0
     assert float(tables.features[104:, :103].abs().max()) == 0
     assert tables.features.shape[1] == 103 + len(PROPERTIES)
-    torch.testing.assert_close(tables_from(element_features(), tables.operations).features, tables.features)
+    torch.testing.assert_close(element_table(element_features()), tables.features)
 
 
 def test_conditions_without_anything_given_are_finite() -> None:

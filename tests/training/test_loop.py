@@ -15,25 +15,21 @@ import pytest
 import torch
 from torch import nn
 
+from benchmarks.learn_by_heart import came_back, learn
 from core.crystals import Crystals, concatenate, to_structures
-from core.data.encoding import decode
 from core.data.pairs import align
 from core.evaluation.matching import rms_distance
 from core.models.checkpoint import read_config, read_tensor_file
 from core.models.registry import as_values, build_network, configure
-from core.samplers.noise import Noise
-from core.samplers.protocol import needs
-from core.samplers.registry import METHODS, STEPS, sampler_for
+from core.samplers.registry import METHODS, sampler_for
 from core.settings import ROOT
 from core.training import loop
 from core.training.checkpoints import CHECKPOINT, SAMPLES, Samples, read_samples
 from core.training.data import (
-    Examples,
     GenerationSource,
     ModificationSource,
     Resident,
     generation_examples,
-    modification_examples,
 )
 from core.training.loop import TrainConfig, Training, TrainingError
 from core.training.plan import make_plan
@@ -259,40 +255,13 @@ def test_a_bare_machine_trains_from_one_file_alone_or_with_others(
     assert all(math.isfinite(line["loss"]) for line in lines)
 
 
-def overfitted(task: str, method: str) -> list[bool]:
-    """Eight crystals of 4 to 8 atoms, learned by heart and drawn again: is each itself (field matcher)?"""
-    crystals = some_crystals(8, sites=8, seed=4)
-    sampler = sampler_for(task, method)
-    if task == "modification":
-        moved = crystals.frac + 0.08 * torch.randn(crystals.frac.shape, generator=generator(1))
-        start = Crystals(moved - moved.floor(), crystals.lattice * 1.05, *crystals._tensors()[2:])
-        examples = modification_examples(start, crystals)
-    else:
-        examples = generation_examples(crystals)
-    index = torch.arange(8).repeat(16)
-    many = Examples(examples.target[index], examples.conditions[index])
-    torch.manual_seed(0)
-    config = configure("transformer", "quick", width=96, depth=3, **needs(sampler, "log"))
-    network = build_network("transformer", as_values(config))
-    steps = {"cfm-uniform": 1500, "cfm-normal": 1500, "regression": 400, "cfm": 500}.get(method, 1000)
-    budget = TrainConfig(steps=steps, batch=64, learning_rate=4e-3, warmup=50, drop=0.0, ema=0.99, samples=0)
-    run = Training(network, sampler, many, None, budget, Path(os.devnull))
-    run.save = lambda: None  # type: ignore[method-assign]
-    run.run(lambda _: None, never)
-    network.load_state_dict(run.average)
-    conditions = examples.conditions
-    noise = Noise.seeded(conditions.mask, range(8))
-    with torch.no_grad():
-        start_ = sampler.start(conditions, noise)
-        end = sampler.sample(network.eval(), start_, conditions, STEPS[method], noise=noise)
-    drawn, real = to_structures(decode(end, conditions)), to_structures(crystals)
-    return [rms_distance(a, b, "field") is not None for a, b in zip(drawn, real, strict=True)]
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(("task", "method"), EVERY)
 def test_every_method_learns_eight_crystals_by_heart(task: str, method: str) -> None:
-    assert all(overfitted(task, method))
+    """Eight of 4 to 8 atoms; `benchmarks.learn_by_heart` does it with 32 real ones."""
+    crystals = some_crystals(8, sites=8, seed=4)
+    steps = {"cfm-uniform": 1500, "cfm-normal": 1500, "regression": 400, "cfm": 500}.get(method, 1000)
+    assert all(came_back(learn(crystals, task, method, steps), crystals))
 
 
 @pytest.mark.parametrize("precision", ["bf16", "16"])

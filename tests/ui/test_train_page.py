@@ -13,7 +13,8 @@ from core.jobs import queue
 from core.training.checkpoints import CHECKPOINT, Samples, write_samples
 from core.workflows.datasets import get_dataset, load_tensors
 from core.workflows.store import folder, store
-from core.workflows.train import FINISH, TrainParams
+from core.workflows.train import TrainParams
+from core.workflows.trainings import FINISH
 from db import jobs as rows
 from tests.ui.test_pages import open_page, said
 

@@ -15,8 +15,9 @@ from core.training.checkpoints import CHECKPOINT, Samples
 from core.training.loop import Training
 from core.workflows import datasets, models
 from core.workflows.context import UserError
-from core.workflows.train import FINISH, TrainParams, estimate, finish, read_samples, train
+from core.workflows.train import TrainParams, estimate, read_samples, train
 from core.workflows.training_samples import Judge
+from core.workflows.trainings import FINISH, finish
 from db import jobs as job_rows
 from tests.conftest import TestContext
 from tests.models.test_learning import some_crystals

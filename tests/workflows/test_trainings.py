@@ -11,7 +11,8 @@ import pytest
 from core.training.checkpoints import BEST, CHECKPOINT
 from core.workflows import trainings
 from core.workflows.store import folder, store
-from core.workflows.train import FINISH, TrainParams
+from core.workflows.train import TrainParams
+from core.workflows.trainings import FINISH
 from db import jobs as rows
 from db.tables import Job
 
