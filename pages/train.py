@@ -4,7 +4,7 @@ import streamlit as st
 
 from core.ui.train_form import train_form
 from core.ui.training_view import list_trainings, show_training
-from core.ui.widgets import header, page, selected_int, sentences
+from core.ui.widgets import header, page, selected, selected_int, sentences
 from core.workflows.datasets import list_datasets
 
 header("Train", "A model learns a dataset. It goes on when this tab or the server closes.")
@@ -14,6 +14,8 @@ if job_id is not None:
         show_training(job_id)
     st.stop()
 
+if selected("job"):
+    st.warning("The link names no training: below are all of them.", icon=":material/info:")
 datasets = list_datasets()
 if datasets:
     train_form(datasets)

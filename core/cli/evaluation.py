@@ -65,6 +65,8 @@ def show(result: dict[str, Any]) -> None:
         f"{result['model']} on {result['data']}{' ' + result['split'] if result['split'] else ''}: "
         f"{share(result)} of {result['targets']:,} structures match ({result['matcher']}){rms}"
     )
+    if result["task"] == "modification":
+        print(f"of {result['structures']:,} structures the lowest of each formula is the target, the others are starts")
     if result["samples"] > 1:
         print(f"with {result['samples']} samples, any of them: {100 * result['match_rate_at_k']:.2f} %")
     print(f"valid: {100 * result['valid']:.1f} % of the samples; given: {', '.join(result['conditions'])}")

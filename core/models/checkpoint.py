@@ -51,11 +51,16 @@ def save_model(folder: Path, weights: Mapping[str, Tensor], config: Mapping[str,
     folder.mkdir(parents=True, exist_ok=True)
     halved = {k: t.to(torch.bfloat16) if t.is_floating_point() else t for k, t in weights.items()}
     write_tensor_file(folder / WEIGHTS, halved)
-    for name, values in ((CONFIG, config), (CARD, card)):
-        partial = folder / f".{name}"
-        partial.write_text(json.dumps(values, indent=1) + "\n")
-        os.replace(partial, folder / name)
+    write_values(folder / CONFIG, config)
+    write_values(folder / CARD, card)
     return weights_hash(folder)
+
+
+def write_values(path: Path, values: Mapping[str, Any]) -> None:
+    """As JSON; what was there before is replaced at once."""
+    partial = path.with_name(f".{path.name}")
+    partial.write_text(json.dumps(values, indent=1) + "\n")
+    os.replace(partial, path)
 
 
 def weights_hash(folder: Path) -> str:

@@ -14,6 +14,7 @@ from core.crystals import Crystals
 from core.models.checkpoint import read_tensor_file, write_tensor_file
 
 CHECKPOINT, BEST, SAMPLES = "checkpoint.safetensors", "best.safetensors", "samples.safetensors"
+_FIELDS = ("frac", "lattice", "numbers", "group", "energy")
 Weights = dict[str, Tensor]
 
 
@@ -29,11 +30,15 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Samples:
-    """Crystals drawn at a step of training for M validation examples, and what they should have become."""
+    """Crystals drawn at a step of training for M validation examples, and what they should have become.
+
+    start: what was modified, None for generation
+    """
 
     step: int
     drawn: Crystals
     target: Crystals
+    start: Crystals | None = None
 
 
 def write_snapshot(folder: Path, snapshot: Snapshot) -> None:
@@ -66,9 +71,10 @@ def read_snapshot(folder: Path) -> Snapshot | None:
 def write_samples(folder: Path, samples: Samples) -> None:
     """The latest samples replace those before."""
     tensors = {}
-    for name, crystals in (("drawn", samples.drawn), ("target", samples.target)):
-        for field in ("frac", "lattice", "numbers", "group", "energy"):
-            tensors[f"{name}.{field}"] = getattr(crystals, field).clone()  # both have the same numbers
+    for name in ("drawn", "target", "start"):
+        crystals = getattr(samples, name)
+        for field in _FIELDS if crystals is not None else ():
+            tensors[f"{name}.{field}"] = getattr(crystals, field).clone()  # they share numbers
     write_tensor_file(folder / SAMPLES, tensors, {"step": str(samples.step)})
 
 
@@ -77,6 +83,9 @@ def read_samples(folder: Path) -> Samples | None:
     if not (folder / SAMPLES).is_file():
         return None
     tensors, metadata = read_tensor_file(folder / SAMPLES)
-    names = ("frac", "lattice", "numbers", "group", "energy")
-    drawn, target = (Crystals(*(tensors[f"{part}.{name}"] for name in names)) for part in ("drawn", "target"))
-    return Samples(int(metadata["step"]), drawn, target)
+    parts = {
+        name: Crystals(*(tensors[f"{name}.{field}"] for field in _FIELDS))
+        for name in ("drawn", "target", "start")
+        if f"{name}.frac" in tensors
+    }
+    return Samples(int(metadata["step"]), **parts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -60,11 +61,15 @@ class Sampling:
         started = time.monotonic()
         count = min(self.config.samples, len(self.validation))
         chosen = torch.linspace(0, len(self.validation) - 1, count).long()
+        chosen = chosen[torch.randperm(count, generator=torch.Generator().manual_seed(0))]  # neighbours are alike
         examples = self.validation[chosen]
         steps, asked = self.config.sample_steps, examples.conditions
         drawn = draw_crystals(network, self.sampler, asked, range(len(examples)), steps)
-        target = decode(examples.target, asked, CELLS[self.sampler.geometry])
-        samples = Samples(step, drawn, target)
+        cell = CELLS[self.sampler.geometry]
+        target = decode(examples.target, asked, cell)
+        target = replace(target, group=asked.group * asked.present[:, 0])
+        start = None if asked.start is None else decode(asked.start, asked, cell)
+        samples = Samples(step, drawn, target, start)
         write_samples(self.folder, samples)
         if self.on_samples:
             self.on_samples(samples)

@@ -132,7 +132,8 @@ def _show(job: Job) -> None:
     params, result = job.params, job.result
     given = ", ".join(["composition", *(w for c, w in CONDITIONS.items() if c in params.get("conditions", ()))])
     part, matcher = PARTS.get(str(params.get("split")), ""), plain(str(params.get("matcher")))
-    how = f"{counted(params.get('samples', 1), 'sample')} each, {params.get('steps')} steps, seed {params.get('seed')}"
+    steps = counted(params.get("steps", 1), "step")
+    how = f"{counted(params.get('samples', 1), 'sample')} each, {steps}, seed {params.get('seed')}"
     st.markdown(
         f"**On {plain(str(params.get('dataset')))}** :small[{part} part, {matcher} matcher, given {given}; {how}]"
     )

@@ -152,7 +152,10 @@ def _radio(label: str, name: str, options: Mapping[str, str], default: str, gone
 
 def _pick(name: str, options: list[str], default: str) -> str:
     """What the URL says, else the default, else the first."""
-    return next((v for v in (selected(name), default) if v in options), options[0])
+    asked = selected(name)
+    if asked and asked not in options:
+        st.caption(f":material/info: The link names the {name} {plain(asked[:60])}, which is not here.")
+    return next((v for v in (asked, default) if v in options), options[0])
 
 
 def _advanced(params: TrainParams, base: TrainParams) -> TrainParams:

@@ -9,8 +9,8 @@ from core.ui.widgets import pages, plain
 from core.workflows.train import Samples, read_samples
 from db.tables import Job
 
-SHOWN = 4  # pairs at once: two rows of one canvas
-_HEIGHT = 460
+SHOWN = 4  # at once: columns of one canvas
+_ROW = 230
 
 
 def show_samples(job: Job, active: bool) -> None:
@@ -18,10 +18,8 @@ def show_samples(job: Job, active: bool) -> None:
     samples = read_samples(job.folder)
     if samples is None or not len(samples.drawn):
         return
-    st.markdown(
-        f"**Samples** :small[at step {samples.step:,}; above what was drawn, below the validation structure that it "
-        "should be]"
-    )
+    order = "from above: the start, what was made of it, and" if samples.start else "above what was drawn, below"
+    st.markdown(f"**Samples** :small[at step {samples.step:,}; {order} the validation structure that it should be]")
     offset = pages(len(samples.drawn), SHOWN, "samples")
     shown = range(offset, min(offset + SHOWN, len(samples.drawn)))
     columns = st.columns(SHOWN, gap="small")
@@ -31,9 +29,11 @@ def show_samples(job: Job, active: bool) -> None:
         column.markdown(f"**{plain(samples.target.formula(i))}**{where}  \n{_verdict(samples, i)}")
     some = list(shown)
     width = len(some) / SHOWN
+    rows = [crystals[some] for crystals in (samples.start, samples.drawn, samples.target) if crystals is not None]
+    height = _ROW * len(rows)
     st.iframe(
-        grid_html([samples.drawn[some], samples.target[some]], _HEIGHT),
-        height=_HEIGHT + 8,
+        grid_html(rows, height),
+        height=height + 8,
         width="stretch" if width == 1 else int(1100 * width),
     )
     target = samples.target[some]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
+from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -15,6 +17,7 @@ from core.ui.model_card import percent, recipe
 from core.ui.training_samples import show_samples
 from core.ui.widgets import (
     ago,
+    counted,
     go,
     is_active,
     job_card,
@@ -122,12 +125,15 @@ def _curves(job_id: int, others: list[int], part: str, axis: str) -> None:
     mine = runs[name_of(jobs[0])]
     if not mine:
         return
-    scale = {name_of(job): float(_batch(job)) for job in jobs} if axis == "structures" else None
+    scale = {name_of(job): float(_values(job).get("batch") or 1) for job in jobs} if axis == "structures" else None
     left, right = st.columns(2, gap="medium")
     with left:
         how = "solid: validation, dotted: training" if others else "a dot marks the lowest of validation"
         st.markdown(f"**Loss** :small[{how}]")
         st.altair_chart(charts.losses(runs, part, scale))
+        kinds = {str(_values(job).get("loss")) for job in jobs}
+        if len(kinds) > 1:
+            st.caption(f":material/info: Losses of several kinds ({', '.join(sorted(kinds))}): their heights differ.")
     with right:
         how = "match rate, solid: field's tolerances, dashed: paper's" if others else "for validation structures"
         st.markdown(f"**Crystals drawn** :small[{how}]")
@@ -142,12 +148,12 @@ def _curves(job_id: int, others: list[int], part: str, axis: str) -> None:
     small[2].altair_chart(charts.pace(runs, "memory_mb", "memory (MB)", "~s", scale))
 
 
-def _batch(job: Job) -> int:
-    """Structures of a step."""
+def _values(job: Job) -> Mapping[str, Any]:
+    """Its hyperparameters with the preset's defaults; as written where this version no longer knows one of them."""
     try:
-        return plan_of(KINDS["train"].parse(job.params)).config.batch
+        return plan_of(KINDS["train"].parse(job.params)).values
     except UserError:
-        return int(job.params.get("batch") or 1)
+        return job.params
 
 
 def _samples(job_id: int, active: bool) -> None:
@@ -161,7 +167,7 @@ def _settings(job: Job) -> None:
     lines = {"dataset": params.dataset, "task": params.task}
     budget = [
         f"{params.minutes:g} minutes" if params.minutes else "",
-        f"{params.steps:,} steps" if params.steps else "",
+        counted(params.steps, "step") if params.steps else "",
     ]
     lines["budget"] = " or ".join(b for b in budget if b)
     lines |= recipe({"recipe": asdict(params) | plan.values}, {"method": plan.method, "network": params.network})

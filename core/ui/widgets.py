@@ -182,13 +182,9 @@ def _job_action(job: Job, key: str) -> None:
     if job.status in job_rows.ACTIVE:
         asked = job.cancel_requested_at is not None
         if st.button("Stopping …" if asked else "Cancel", key=f"{key}-cancel", disabled=asked):
-            with sentences():
-                queue.cancel(job.id)
-                st.rerun()
+            _do(queue.cancel, job.id)
     elif job.status in queue.RESUMABLE and st.button("Resume", key=f"{key}-resume"):
-        with sentences():
-            queue.resume(job.id)
-            st.rerun()
+        _do(queue.resume, job.id)
 
 
 def training_actions(job: Job, key: str) -> None:
@@ -218,16 +214,23 @@ def _give_up(job: Job, key: str, label: str, about: str) -> None:
     with st.popover(label, icon=":material/delete:", key=f"{key}-give-up-{label}"):
         st.write(f"{about} Its curves stay.")
         if st.button("Throw it away", key=f"{key}-thrown", type="primary"):
-            with sentences():
-                if job.status == "running":
-                    queue.cancel(job.id)
-                trainings.give_up(job)
-                st.rerun()
+            _do(_throw_away, job.id)
 
 
-def _do(action: Callable[[int], None], job_id: int) -> None:
-    with sentences():
+def _throw_away(job_id: int) -> None:
+    job = queue.get(job_id)
+    if job.status == "running":
+        queue.cancel(job_id)
+    trainings.give_up(job)
+
+
+def _do(action: Callable[[int], object], job_id: int) -> None:
+    """A button's work. What went wrong is said in a corner: the live part around the button is soon drawn anew."""
+    try:
         action(job_id)
+    except UserError as error:
+        st.toast(str(error), icon=":material/error:", duration="long")
+    else:
         st.rerun()
 
 

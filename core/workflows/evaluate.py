@@ -84,6 +84,7 @@ def evaluate(params: EvaluateParams, context: Context) -> dict[str, Any]:
         "data": params.dataset or ", ".join(Path(f).name for f in params.data),
         "split": params.split,
         "skipped": targets.skipped,
+        "structures": targets.available,
         "steps": params.steps,
         "seed": params.seed,
         "seconds_sampling": round(run.seconds_sampling, 3),

@@ -30,6 +30,7 @@ class Targets:
 
     structures: where structures are taken from; rows: (M,) of the targets; starts: (M,) of the structures to modify,
     None for generation; labels: a name for each of `rows`; skipped: rows of the files that could not be read
+    available: structures there were to choose from; in pairs the lowest of each formula is the target of the others
     """
 
     structures: Structures
@@ -37,6 +38,7 @@ class Targets:
     starts: torch.Tensor | None
     labels: Sequence[str]
     skipped: int = 0
+    available: int = 0
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -116,9 +118,9 @@ def _of_dataset(name: str, split: str, pairs: bool) -> Targets:
     rows = torch.arange(len(data)) if not split else data.part(TRAIN if split == "train" else VALIDATION)
     labels = _Ids(data)
     if not pairs:
-        return Targets(data.crystals, rows, None, labels)
+        return Targets(data.crystals, rows, None, labels, 0, len(rows))
     found = lowest_energy_pairs(pair_groups(data, rows))
-    return Targets(data.crystals, found[:, 1], found[:, 0], labels)
+    return Targets(data.crystals, found[:, 1], found[:, 0], labels, 0, len(rows))
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,9 +165,9 @@ def _of_files(files: Sequence[str], split: str, pairs: bool, method: str, contex
     packed = PackedCells(cells, sizes, torch.tensor(groups, dtype=torch.int64), energy_)
     rows = torch.arange(len(cells))
     if not pairs:
-        return Targets(packed, rows, None, labels, skipped)
+        return Targets(packed, rows, None, labels, skipped, len(rows))
     found = _pairs(packed, torch.tensor(kinds, dtype=torch.int64), [formula for formula, _ in known])
-    return Targets(packed, found[:, 1], found[:, 0], labels, skipped)
+    return Targets(packed, found[:, 1], found[:, 0], labels, skipped, len(rows))
 
 
 def _parsed(path: Path) -> Iterator[Parsed]:

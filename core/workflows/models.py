@@ -24,6 +24,7 @@ from core.models.checkpoint import (
     load_weights,
     read_config,
     weights_hash,
+    write_values,
 )
 from core.models.registry import build_network, known_tables
 from core.samplers.geometry import CELLS
@@ -32,6 +33,7 @@ from core.samplers.registry import STEPS, drawn_by, sampler_for
 from core.settings import ASSETS
 from core.workflows.context import UserError
 from core.workflows.datasets import check_name
+from core.workflows.seen import seen_in_dataset
 from core.workflows.store import folder, store
 from db import datasets as rows
 from db import jobs as job_rows
@@ -129,8 +131,11 @@ def register(name: str, source: Path, job_id: int | None = None, keep: bool = Fa
         card = json.loads((source / CARD).read_text()) if (source / CARD).is_file() else {}
     except (CheckpointError, ValueError) as error:
         raise UserError(f"This cannot be used as a model: {error}") from error
+    card = card if isinstance(card, dict) else {}
     target = source if keep else _copied(name, source)
     try:
+        if not keep and not config.get("seen"):
+            _say_what_was_seen(target, config, card)
         with store().session() as session:
             rows.add_model(
                 session,
@@ -139,7 +144,7 @@ def register(name: str, source: Path, job_id: int | None = None, keep: bool = Fa
                 hash=weights_hash(target),
                 energy_method=str(config.get("energy_method", "")),
                 folder=str(target),
-                card=card if isinstance(card, dict) else {},
+                card=card,
                 job_id=job_id,
             )
     except BaseException:
@@ -147,6 +152,13 @@ def register(name: str, source: Path, job_id: int | None = None, keep: bool = Fa
             shutil.rmtree(target, ignore_errors=True)
         raise
     return get_model(name)
+
+
+def _say_what_was_seen(target: Path, config: Mapping[str, Any], card: Mapping[str, Any]) -> None:
+    """Training outside the app cannot tell: its dataset can, where it is in the store."""
+    seen = seen_in_dataset(str(card.get("dataset_hash", "")))
+    if seen:
+        write_values(target / CONFIG, {**config, "seen": seen})
 
 
 def _check_config(config: Mapping[str, Any], source: Path) -> None:

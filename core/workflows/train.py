@@ -9,10 +9,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from pymatgen.core import Element
 from torch import nn
 
-from core.data.formulas import elements_of, pattern
 from core.data.tensors import TRAIN, TensorData
 from core.models.checkpoint import CheckpointError, save_model
 from core.models.registry import build_network
@@ -23,6 +21,7 @@ from core.training.plan import Plan, make_plan, make_sources
 from core.workflows.context import Cancelled, Context, UserError
 from core.workflows.datasets import check_name, get_dataset, load_tensors
 from core.workflows.models import register
+from core.workflows.seen import seen_in
 from core.workflows.store import store
 from core.workflows.training_cost import Estimate, estimate_plan
 from core.workflows.training_samples import Judge, Samples, read_samples
@@ -164,7 +163,7 @@ def _keep(
     context: Context,
 ) -> Model:
     """The model's folder with its card, into the store; what the training needed to go on is given back."""
-    known = plan.model_config() | {"energy_method": dataset.method, "seen": _seen(data)}
+    known = plan.model_config() | {"energy_method": dataset.method, "seen": seen_in(data)}
     staged = context.folder / "model"
     save_model(staged, run.weights(), known, _card(params, plan, dataset, run, final, unbroken))
     model = register(params.name, staged, context.job_id)
@@ -172,24 +171,6 @@ def _keep(
         for name in (CHECKPOINT, BEST):
             (context.folder / name).unlink(missing_ok=True)
     return model
-
-
-def _seen(data: TensorData) -> dict[str, Any]:
-    """What the training part holds, to warn by when something else is asked."""
-    rows_ = data.part(TRAIN)
-    natoms, energy = data.crystals.natoms[rows_], data.crystals.energy[rows_]
-    energy = energy[torch.isfinite(energy)]
-    formulas = [data.formulas[i] for i in torch.unique(data.formula[rows_]).tolist()]
-    elements = {e for f in formulas for e in elements_of(f)}
-    return {
-        "elements": sorted(elements, key=lambda s: Element(s).Z),
-        "natoms": [int(natoms.min()), int(natoms.max())],
-        "space_groups": sorted(set(data.crystals.group[rows_].tolist()) - {0}),
-        "patterns": sorted({pattern(f) for f in formulas}),
-        "energies": [round(float(energy.min()), 4), round(float(energy.max()), 4)] if len(energy) else None,
-        "formulas": len(formulas),
-        "structures": len(rows_),
-    }
 
 
 def _card(
@@ -207,11 +188,16 @@ def _card(
         "best_step": run.best_step,
         "training_minutes": round(run.seconds / 60, 2),
         "uninterrupted": unbroken,
-        "device": f"{run.fabric.device.type}, {torch.get_num_threads()} thread(s), {platform.machine()}",
+        "device": f"{run.fabric.device.type}, {_threads()}, {platform.machine()}",
         "metrics": {name: round(value, 5) for name, value in final.items()},
         "made": time.strftime("%Y-%m-%d"),
         "torch": torch.__version__,
     }
+
+
+def _threads() -> str:
+    count = torch.get_num_threads()
+    return "1 thread" if count == 1 else f"{count} threads"
 
 
 def parameters_of(network: nn.Module) -> int:

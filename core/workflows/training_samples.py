@@ -27,7 +27,7 @@ _WAIT_S = 300.0
 
 @dataclass(frozen=True)
 class Samples:
-    """Crystals drawn at a step beside what they should have become.
+    """Crystals drawn at a step beside what they should have become, and for modification what they started from.
 
     matched: by matcher ("paper", "field"), whether each is its target, None while that is not known
     """
@@ -35,6 +35,7 @@ class Samples:
     step: int
     drawn: Crystals
     target: Crystals
+    start: Crystals | None
     matched: dict[str, list[bool | None]]
 
 
@@ -52,7 +53,7 @@ def read_samples(folder: str) -> Samples | None:
         verdicts = json.loads((Path(folder) / VERDICTS).read_text())
         if verdicts["step"] == found.step:
             matched = {name: verdicts[name] for name in NAMES}
-    return Samples(found.step, found.drawn, found.target, matched)
+    return Samples(found.step, found.drawn, found.target, found.start, matched)
 
 
 class Judge:

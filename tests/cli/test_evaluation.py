@@ -60,6 +60,7 @@ def test_a_report_can_be_read(capsys: pytest.CaptureFixture[str]) -> None:
         {
             **row, "model": "m", "data": "d", "split": "val", "matcher": "paper", "rms": 0.1234, "samples": 2,
             "match_rate_at_k": 0.5, "valid": 0.75, "conditions": ["composition"], "problems": {"more than 60 atoms": 1},
+            "task": "modification", "structures": 1234,
             "by_size": [row], "by_elements": [], "by_system": [], "seconds_sampling": 3.0, "seconds_matching": 1.0,
         }
     )  # fmt: skip
@@ -67,6 +68,7 @@ def test_a_report_can_be_read(capsys: pytest.CaptureFixture[str]) -> None:
     assert "m on d val: 25.00 % (4.56-69.94) of 4 structures match (paper), RMS 0.1234" in out
     assert "with 2 samples, any of them: 50.00 %" in out
     assert "1 were not drawn: more than 60 atoms" in out
+    assert "of 1,234 structures the lowest of each formula is the target" in out
 
 
 @pytest.mark.slow

@@ -10,6 +10,8 @@ from streamlit.testing.v1 import AppTest
 
 from core.crystals import Crystals
 from core.jobs import queue
+from core.models.registry import NETWORKS
+from core.samplers.registry import METHODS
 from core.training.checkpoints import CHECKPOINT, Samples, write_samples
 from core.workflows.datasets import get_dataset, load_tensors
 from core.workflows.store import folder, store
@@ -101,6 +103,13 @@ def test_nonsense_in_the_url_gives_the_defaults(starter: Path, query: dict[str, 
     app = open_page("train", **query)
     assert not app.error
     assert any(b.label == "Start training" for b in app.button)
+    for name in set(query) & {"task", "network", "method", "preset", "dataset"}:
+        known = query[name] in METHODS or query[name] in NETWORKS
+        assert (f"The link names the {name}" in said(app)) == (not known)
+
+
+def test_a_link_to_no_training_says_so(starter: Path) -> None:
+    assert "The link names no training" in open_page("train", job="abc").warning[0].value
 
 
 def test_only_what_was_changed_goes_into_the_params(starter: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,6 +219,24 @@ def test_samples_stand_beside_their_targets(starter: Path) -> None:
     button(app, "Next")
     assert param(app, "samples") == "2"
     assert said(app).count("no match") == 2
+
+
+def test_samples_of_a_modification_show_their_starts(starter: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows: list[int] = []
+    monkeypatch.setattr("core.ui.training_samples.grid_html", lambda shown, _: rows.append(len(shown)) or "<p></p>")
+    job_id = add("running")
+    some = load_tensors(get_dataset("starter")).crystals[list(range(2))]
+    for start in (None, some):
+        write_samples(folder("jobs") / str(job_id), Samples(120, some, some, start))
+        app = open_page("train", job=str(job_id))
+        assert ("the start, what was made of it" in said(app)) == (start is not None)
+    assert rows == [2, 3]
+
+
+def test_losses_of_two_kinds_are_not_taken_for_one(starter: Path) -> None:
+    first, second = add("done"), add("done", replace(PARAMS, name="other", loss="squared"))
+    assert "Losses of several kinds (l1, squared)" in said(open_page("train", job=str(first), compare=str(second)))
+    assert "several kinds" not in said(open_page("train", job=str(first)))
 
 
 def test_earlier_trainings_are_listed(starter: Path) -> None:

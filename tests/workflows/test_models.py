@@ -84,6 +84,20 @@ def test_files_themselves_and_folders_are_taken_too(starter: Path, tmp_path: Pat
         add_path(tmp_path / "none.zip")
 
 
+def test_what_a_model_saw_is_filled_in_from_its_dataset(starter: Path) -> None:
+    """A training outside the app cannot tell."""
+    files = parts()
+    config = json.loads(files["config.json"])
+    seen = config.pop("seen")
+    files["config.json"] = json.dumps(config).encode()
+    card = json.loads(files["card.json"]) | {"dataset_hash": "0" * 64}
+    add_upload([(n, io.BytesIO(d)) for n, d in files.items()], "told")
+    assert models.load_model("told").seen == seen
+    files["card.json"] = json.dumps(card).encode()
+    add_upload([(n, io.BytesIO(d)) for n, d in files.items()], "unknown")
+    assert models.load_model("unknown").seen == {}
+
+
 def test_the_papers_network_is_taken_too(starter: Path, tmp_path: Path) -> None:
     params = TrainParams("starter", "x", "modification", "palette", network="unet", preset="quick", steps=1)
     plan = plan_of(params)
