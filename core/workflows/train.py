@@ -134,7 +134,7 @@ def estimate(params: TrainParams, device: str = "cpu") -> Estimate:
     natoms = data.crystals.natoms[data.part(TRAIN)]
     if not len(natoms):
         raise UserError("The training part of this dataset is empty.")
-    return estimate_plan(params.network, plan.network_config, plan.config, natoms, device)
+    return estimate_plan(plan, natoms, device)
 
 
 def _stops(context: Context) -> bool:

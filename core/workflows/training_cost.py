@@ -16,14 +16,16 @@ from core.data.matrix import FEATURES, ROWS
 from core.models.registry import build_network
 from core.models.state import Conditions, State
 from core.models.unet import Tables, UNet
-from core.training.presets import TrainConfig
+from core.training.plan import Plan
 
 _BASE_MB = 700.0  # of the process, its packages and a small dataset
 _COPIES = 5  # weights, gradients, two moments, average
-# measured on two processors and carried over: the share of a matrix product's speed that each network reaches,
-# seconds per crystal for making batches, per parameter and step for the optimiser, and per step for all the rest
-_SHARE = {"transformer": 0.30, "unet": 0.55}
-_PER_CRYSTAL_S, _PER_PARAMETER_S, _PER_STEP_S = 1.2e-4, 4e-9, 0.01
+# measured on two processors and carried over: the share of a matrix product's speed that each network reaches (oneDNN's
+# convolutions pass it), seconds per crystal for making batches and in layers that do little, for aligning pairs, per
+# parameter and step for the optimiser, and per step for all the rest
+_SHARE = {"transformer": 0.45, "unet": 0.85}
+_PER_CRYSTAL_S = {"transformer": 1.0e-4, "unet": 6e-4}
+_ALIGNING_S, _PER_PARAMETER_S, _PER_STEP_S = 2e-4, 4e-9, 0.01
 
 
 @dataclass(frozen=True)
@@ -44,11 +46,13 @@ class _Counted:
     activations: float  # numbers kept for the way back, of one crystal
 
 
-def estimate_plan(network: str, values: dict[str, Any], config: TrainConfig, natoms: Tensor, device: str) -> Estimate:
+def estimate_plan(plan: Plan, natoms: Tensor, device: str) -> Estimate:
     """From the mean size of the crystals; the truth lies within a factor of two."""
-    counted = _count(network, json.dumps(values), int(natoms.double().mean().round()))
+    network, config = plan.network, plan.config
+    counted = _count(network, json.dumps(plan.network_config), int(natoms.double().mean().round()))
     speed = _speed(device, config.precision) * _SHARE[network]
-    shared = _PER_CRYSTAL_S if device == "cpu" else _PER_CRYSTAL_S / 20
+    shared = _PER_CRYSTAL_S[network] + (_ALIGNING_S if plan.task == "modification" else 0.0)
+    shared = shared if device == "cpu" else shared / 20
     update = counted.parameters * (_PER_PARAMETER_S if device == "cpu" else _PER_PARAMETER_S / 200) / config.batch
     rest = (_PER_STEP_S if device == "cpu" else _PER_STEP_S / 5) / config.batch
     per_crystal = 3 * counted.flops / speed + shared + update + rest
