@@ -115,3 +115,19 @@ def drop_hull(session: Session, hull_id: int) -> None:
 
 def count_relaxations(session: Session) -> int:
     return int(session.scalar(select(func.count()).select_from(Relaxation)) or 0)
+
+
+def relaxed_candidates(
+    session: Session, chemical_systems: Sequence[str], method: str, job_id: int | None = None, limit: int = 1000
+) -> list[int]:
+    """Ids of candidates of these systems that were relaxed by a method, lowest formation energy first."""
+    query = (
+        select(Candidate.id)
+        .join(Relaxation, Relaxation.candidate_id == Candidate.id)
+        .where(Relaxation.method == method, Relaxation.formation_after.is_not(None))
+        .where(Candidate.chemical_system.in_(chemical_systems))
+        .order_by(Relaxation.formation_after)
+    )
+    if job_id is not None:
+        query = query.where(Candidate.job_id == job_id)
+    return list(session.scalars(query.limit(limit)))

@@ -6,7 +6,7 @@ from core.jobs import queue
 from core.ui.dataset_add import aflow_form, files_form, prototypes_form
 from core.ui.dataset_view import show_dataset
 from core.ui.recipe_view import build_form
-from core.ui.widgets import counted, go, header, plain, selected, selected_int, sentences, watch_job
+from core.ui.widgets import counted, go, header, plain, segments, selected, selected_int, sentences, watch_job
 from core.workflows.datasets import delete_dataset, get_dataset, list_datasets
 
 FORMS = {
@@ -20,19 +20,8 @@ header("Datasets", "Structures to learn from: where they come from, what they ho
 datasets = list_datasets()
 names = [d.name for d in datasets]
 
-wanted_form = selected("new")
-form = wanted_form if wanted_form in FORMS else "files"
-with st.expander("New dataset", icon=":material/add_circle:", expanded=not datasets or wanted_form in FORMS):
-    picked = st.segmented_control(
-        "From",
-        list(FORMS),
-        default=form,
-        format_func=lambda key: FORMS[key][0],
-        label_visibility="collapsed",
-        key=f"new-{form}",  # the URL says which form is open, also after the browser's Back
-    )
-    if picked and picked != form:
-        go("like", new=picked)
+with st.expander("New dataset", icon=":material/add_circle:", expanded=not datasets or selected("new") in FORMS):
+    form = segments("From", {key: label for key, (label, _) in FORMS.items()}, "new", "like")
     FORMS[form][1]()
 
 job_id = selected_int("job")

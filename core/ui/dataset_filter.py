@@ -61,14 +61,6 @@ def forget(*names: str) -> None:
     go("rows", *names)
 
 
-def picked(event: Any) -> dict[str, Any]:
-    """What was clicked in a chart: {field: value}, or {field: [low, high]} of a brush; {} for nothing."""
-    found = event.get("selection", {}).get("pick", {})
-    if isinstance(found, list):
-        return dict(found[0]) if found else {}
-    return dict(found)
-
-
 def _range(text: str | None) -> tuple[float, float] | None:
     low, colon, high = (text or "").partition(":")
     try:

@@ -10,10 +10,10 @@ import torch
 from core.data.aflow import CITATION, METHOD, TERMS
 from core.ui import dataset_charts as charts
 from core.ui import periodic_table
-from core.ui.dataset_filter import chips, choose, forget, picked, selection
+from core.ui.dataset_filter import chips, choose, forget, selection
 from core.ui.dataset_recipe import show_quality, show_recipe
 from core.ui.viewer import show_crystal
-from core.ui.widgets import energy, pages, plain, segments, selected
+from core.ui.widgets import energy, pages, picked, plain, segments, selected
 from core.workflows.dataset_query import ORDERS, Selection, facets, polymorphs, rows_of
 from core.workflows.datasets import load_tensors
 from core.workflows.store import store

@@ -1,62 +1,93 @@
-"""A hull on a page: the plot with candidates over it, and what the plot holds."""
+"""A hull on a page: the plot with candidates over it, a phase that was picked, the table, what to take home."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from typing import Any
 
+import pandas as pd
 import streamlit as st
 
+from core.crystals import unpack_cells
 from core.data.formulas import parse_formula
-from core.ui import charts
+from core.energy.errors import method_error
+from core.ui import hull_charts as charts
+from core.ui.viewer import show_crystal
+from core.ui.widgets import energy, go, page, pages, picked, plain, selected, selected_int
 from core.workflows.hulls import HullView, PlacedCandidate
+from db.tables import HullEntry
 
-NEAR = 0.15  # eV/atom above the hull: phases higher than that are not drawn
+NEAR = 0.15  # eV/atom above the hull: phases higher than that are not drawn unless asked for
+PAGE = 50
 
 
 def show_hull(view: HullView, candidates: Sequence[PlacedCandidate] = ()) -> None:
-    """The plot of a binary or ternary hull, and in words what it contains."""
+    """The plot of a hull of two or three elements with candidates over it, and in words what it contains."""
     st.subheader(f"Hull of {view.row.chemical_system} · {view.row.method}")
-    elements = view.hull.elements
-    phases, drawn = _phases(view), [_candidate(c) for c in candidates if c.place]
-    if len(elements) == 2:
-        st.altair_chart(charts.hull_binary(elements, phases, drawn), width="stretch")
-    elif len(elements) == 3:
-        left, _ = st.columns([4, 1])
-        left.altair_chart(charts.hull_ternary(elements, phases, _edges(view), drawn), width="content")
-    else:
+    show_plot(picture_of(view, candidates, NEAR), f"hull-{view.row.id}")
+    show_lowest(view, candidates)
+    legend = f"Squares: on the hull. Dots: other phases, the lowest of each composition, up to {NEAR} eV/atom above it."
+    st.caption(legend + (" Diamonds: candidates." if candidates else "") + f" {view.about}")
+
+
+def show_plot(picture: charts.HullPicture, key: str) -> str | None:
+    """Draw it; returns the key of the point that was clicked now ("phase:12", "candidate:3", "element:B")."""
+    if len(picture.elements) not in (2, 3):
         st.caption("Plots are drawn for two and three elements; the table has every phase.")
-    legend = "Squares: on the hull. Dots: other phases"
-    if drawn:
-        lowest = min(drawn, key=lambda c: c["above_hull"])
-        where = "below" if lowest["above_hull"] < 0 else "above"
-        gap = abs(lowest["above_hull"])
-        st.markdown(f"Lowest: **{lowest['formula']}** ({lowest['label']}), {gap:.3f} eV/atom {where} this hull.")
-    legend += f", up to {NEAR} eV/atom above it." + (" Diamonds: candidates." if drawn else "")
-    st.caption(f"{legend} {view.about}")
+        return None
+    chart = charts.binary(picture) if len(picture.elements) == 2 else charts.ternary(picture)
+    width = "stretch" if len(picture.elements) == 2 else "content"
+    hit = picked(st.altair_chart(chart, width=width, on_select="rerun", key=key))
+    return str(hit["key"]) if "key" in hit else None
 
 
-def _phases(view: HullView) -> list[dict[str, Any]]:
-    elements = [
-        {"fractions": {e: 1.0}, "formula": e, "label": "element", "formation": 0.0, "above_hull": 0.0}
-        for e in view.hull.elements
-    ]
-    others = [
-        {
-            "fractions": fractions(entry.composition),
-            "formula": entry.formula,
-            "label": entry.label,
-            "formation": entry.formation,
-            "above_hull": entry.above_hull,
-        }
-        for entry in view.entries
-        if entry.above_hull <= NEAR and len(entry.composition) > 1
-    ]
-    lowest: dict[str, dict[str, Any]] = {}
-    for phase in others:  # lowest first; a higher one of the same composition would hide it
-        lowest.setdefault(str(phase["formula"]), phase)
-    return elements + list(lowest.values())
+def show_lowest(view: HullView, candidates: Sequence[PlacedCandidate]) -> None:
+    """The lowest candidate in words, and whether the method's own error leaves that any meaning."""
+    placed = [c for c in candidates if c.place]
+    if not placed:
+        return
+    lowest = min(placed, key=lambda c: c.place.above if c.place else 0.0)
+    above = lowest.place.above if lowest.place else 0.0
+    where = "below" if above < 0 else "above"
+    name, formula = f"{lowest.candidate.job_id}-{lowest.candidate.index}", lowest.candidate.reduced_formula
+    st.markdown(f"Lowest: **{formula}** (candidate {name}), {abs(above):.3f} eV/atom {where} this hull.")
+    error = method_error(view.row.method)
+    if error is not None and abs(above) < error.mae:
+        st.caption(f":material/info: That is less than the method's own error. {error.sentence}")
+
+
+def picture_of(
+    view: HullView, candidates: Sequence[PlacedCandidate] = (), near: float = NEAR, every: bool = False
+) -> charts.HullPicture:
+    """What is drawn: phases up to `near` eV/atom above the hull, of each composition the lowest, or every one."""
+    points: dict[object, dict[str, Any]] = {}
+    for entry in view.entries:  # lowest above the hull first: a higher one of the same composition would hide it
+        if entry.above_hull <= near and len(entry.composition) > 1:
+            points.setdefault(entry.id if every else entry.formula, _phase(entry))
+    error = method_error(view.row.method)
+    return charts.HullPicture(
+        view.hull.elements,
+        [*(_element(e) for e in view.hull.elements), *points.values()],
+        [[share for _, share in facet] for facet in view.hull.facets()],
+        [_candidate(c) for c in candidates if c.place],
+        error.mae if error else None,
+    )
+
+
+def _element(symbol: str) -> dict[str, Any]:
+    values = {"fractions": {symbol: 1.0}, "formula": symbol, "label": "element", "key": f"element:{symbol}"}
+    return values | {"formation": 0.0, "above_hull": 0.0}
+
+
+def _phase(entry: HullEntry) -> dict[str, Any]:
+    return {
+        "fractions": fractions(entry.composition),
+        "formula": entry.formula,
+        "label": entry.label,
+        "formation": entry.formation,
+        "above_hull": entry.above_hull,
+        "key": f"phase:{entry.id}",
+    }
 
 
 def _candidate(placed: PlacedCandidate) -> dict[str, Any]:
@@ -67,19 +98,98 @@ def _candidate(placed: PlacedCandidate) -> dict[str, Any]:
         "label": f"candidate {candidate.job_id}-{candidate.index}",
         "formation": relaxation.formation_after if relaxation else None,
         "above_hull": place.above if place else None,
+        "key": f"candidate:{candidate.id}",
     }
-
-
-def _edges(view: HullView) -> list[tuple[Mapping[str, float], Mapping[str, float]]]:
-    edges = {}
-    for facet in view.hull.facets():
-        corners = [*facet, facet[0]]
-        for (first, a), (second, b) in pairwise(corners):
-            edges[tuple(sorted((first, second)))] = (a, b)
-    return list(edges.values())
 
 
 def fractions(composition: Mapping[str, float]) -> dict[str, float]:
     """Atomic fractions of a composition."""
     total = sum(float(n) for n in composition.values())
     return {e: float(n) / total for e, n in composition.items()}
+
+
+def phases_table(view: HullView) -> None:
+    """Every phase, page by page, with filters; a click opens one."""
+    left, middle, right = st.columns([3, 3, 2], vertical_alignment="bottom")
+    text = left.text_input("Formula or name contains", key=f"text-{view.row.id}", placeholder="TaB2")
+    held = middle.multiselect("Holds", view.hull.elements, key=f"holds-{view.row.id}", placeholder="any elements")
+    stable = right.toggle("On the hull only", key=f"stable-{view.row.id}")
+    wanted = text.strip().lower()
+    found = [
+        e
+        for e in view.entries
+        if (not wanted or wanted in e.formula.lower() or wanted in e.label.lower())
+        and set(held) <= set(e.composition)
+        and (not stable or e.above_hull <= 1e-9)
+    ]
+    if not found:
+        st.info("No phase fits: take a filter away.", icon=":material/filter_alt:")
+        return
+    offset = pages(len(found), PAGE, "rows")
+    listed = found[offset : offset + PAGE]
+    columns = ["formula", "formation (eV/atom)", "above hull (eV/atom)", "space group", "phase", "source"]
+    frame = pd.DataFrame(
+        [(e.formula, e.formation, e.above_hull, e.space_group or None, e.label, e.source) for e in listed],
+        columns=columns,
+    )
+    frame.insert(4, "structure", [e.cell is not None for e in listed])
+    shown = selected("phase")
+    event = st.dataframe(
+        frame,
+        hide_index=True,
+        on_select="rerun",
+        selection_mode="single-row",
+        column_config={n: st.column_config.NumberColumn(format="%.4f") for n in columns if "eV" in n},
+        key=f"phases-{view.row.id}-{offset}-{wanted}-{held}-{stable}-{shown}",
+        placeholder="",
+        height=min(420, 38 + 35 * len(frame)),
+    )
+    st.caption("Select a phase to see it.")
+    rows = [i for i in event["selection"]["rows"] if i < len(listed)]
+    if rows and listed[rows[0]].id != selected_int("phase"):
+        go(phase=listed[rows[0]].id)
+
+
+def show_phase(view: HullView, entry: HullEntry) -> None:
+    """One phase: its numbers, what it competes with, its structure."""
+    left, right = st.columns([3, 2], gap="large")
+    with right:
+        st.markdown(f"**{entry.formula}** :small[{plain(entry.label)}]")
+        place = view.hull.place({k: float(v) for k, v in entry.composition.items()}, entry.formation)
+        on_hull = entry.above_hull <= 1e-9
+        facts = {
+            "formation energy": energy(entry.formation, 4),
+            "above the hull": "on the hull" if on_hull else energy(entry.above_hull, 4),
+            "would turn into" if not on_hull else "competes with": plain(competitors(place.against)),
+            "reaction": plain(place.reaction) or "–",
+            "space group": str(entry.space_group or "–"),
+            "source": plain(entry.source) or "–",
+        }
+        if on_hull:
+            del facts["competes with"], facts["reaction"]
+        st.table(facts, border="horizontal")
+    with left:
+        if entry.cell:
+            show_crystal(unpack_cells([entry.cell]), height=380)
+        else:
+            st.info("This hull holds no structure of it.", icon=":material/info:")
+
+
+def competitors(against: Sequence[tuple[str, float]]) -> str:
+    """ "TaB2 (67 % of the atoms), W (33 %)"."""
+    shares = [f"{formula} ({100 * share:.0f} %)" for formula, share in against]
+    return ", ".join([f"{shares[0][:-1]} of the atoms)", *shares[1:]]) if shares else ""
+
+
+def picked_candidate(placed: PlacedCandidate) -> None:
+    """A candidate that was clicked: where it stands, and the way to it."""
+    place, candidate = placed.place, placed.candidate
+    if place is None:
+        return
+    st.markdown(
+        f"**{candidate.reduced_formula}** :small[candidate {candidate.job_id}-{candidate.index}] "
+        f"{energy(place.above, 4)} above the hull. {plain(place.reaction)}"
+    )
+    st.page_link(
+        page("candidates"), label="Its run", icon=":material/diamond:", query_params={"run": str(candidate.job_id)}
+    )

@@ -95,8 +95,8 @@ def _controls(job: Job) -> tuple[list[int], str, str]:
     wanted = [int(i) for i in (selected("compare") or "").split(",") if i.isascii() and i.isdecimal() and len(i) < 12]
     others = [i for i in dict.fromkeys(wanted) if i in known][:MOST_COMPARED]
     left, middle, right = st.columns([3, 2, 4], vertical_alignment="bottom")
-    part = segments("Loss", PARTS, "part", where=left)
-    axis = segments("Against", AXES, "axis", where=middle) if others else "step"
+    part = segments("Loss", PARTS, "part", where=left, quiet=False)
+    axis = segments("Against", AXES, "axis", where=middle, quiet=False) if others else "step"
     if known:
         chosen = right.multiselect(
             "Compare with",

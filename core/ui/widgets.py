@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 from uuid import uuid4
 
 import streamlit as st
@@ -84,11 +84,18 @@ def selected_int(name: str) -> int | None:
 
 
 def segments(
-    label: str, options: Mapping[str, str], name: str, *gone: str, where: DeltaGenerator | None = None, of: object = ""
+    label: str,
+    options: Mapping[str, str],
+    name: str,
+    *gone: str,
+    where: DeltaGenerator | None = None,
+    of: object = "",
+    quiet: bool = True,
 ) -> str:
     """One of a few values with their labels, the first by default; the choice is in the URL under `name`.
 
-    gone: keys of the URL that mean nothing to another choice; of: what the choice belongs to, where that can change.
+    gone: keys of the URL that mean nothing to another choice; of: what the choice belongs to, where that can change;
+    quiet: the label is for screen readers only
     """
     wanted = selected(name) or ""
     current = wanted if wanted in options else next(iter(options))
@@ -98,12 +105,20 @@ def segments(
         default=current,
         format_func=options.__getitem__,
         key=f"{name}-{of}-{current}",  # the URL says what is chosen, also after the browser's Back
-        label_visibility="collapsed" if label == "Show" else "visible",
+        label_visibility="collapsed" if quiet else "visible",
         required=True,
     )
     if chosen and chosen != current:
         go(*gone, **{name: chosen})
     return current
+
+
+def picked(event: Any) -> dict[str, Any]:
+    """What was clicked in a chart: {field: value}, or {field: [low, high]} of a brush; {} for nothing."""
+    found = event.get("selection", {}).get("pick", {})
+    if isinstance(found, list):
+        return dict(found[0]) if found else {}
+    return dict(found)
 
 
 def badge(status: str) -> str:

@@ -1,0 +1,198 @@
+"""The page of a hull: the list, what is known of the one that is shown, its parts, and what can be done with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+
+import pandas as pd
+import streamlit as st
+
+from core.ui import hull_charts as charts
+from core.ui.hull_view import (
+    NEAR,
+    phases_table,
+    picked_candidate,
+    picture_of,
+    show_lowest,
+    show_phase,
+    show_plot,
+)
+from core.ui.widgets import counted, go, plain, segments, selected_int
+from core.workflows.hull_export import hull_csv, hull_json
+from core.workflows.hulls import HullView, PlacedCandidate, place_candidates
+from core.workflows.store import store
+from db import candidates as rows
+from db.tables import Hull
+
+_MOST_DRAWN = 1000  # candidates
+
+
+def hulls_table(hulls: Sequence[Hull], shown: int) -> None:
+    """Every hull; a click opens one."""
+    frame = pd.DataFrame([_row(h) for h in hulls])
+    event = st.dataframe(
+        frame,
+        hide_index=True,
+        on_select="rerun",
+        selection_mode="single-row",
+        selection_default={"selection": {"rows": [i for i, h in enumerate(hulls) if h.id == shown]}},
+        key=f"hulls-{len(hulls)}-{shown}",
+        height=min(250, 38 + 35 * len(frame)),
+        placeholder="–",
+    )
+    found = [i for i in event["selection"]["rows"] if i < len(hulls)]
+    if found and hulls[found[0]].id != shown:
+        go("*", hull=hulls[found[0]].id)
+
+
+def _row(hull: Hull) -> dict[str, object]:
+    notes = hull.notes
+    return {
+        "system": hull.chemical_system,
+        "energies": hull.method,
+        "name": hull.name,
+        "entries": notes.get("entries"),
+        "warnings": len(notes.get("warnings", [])) or None,
+        "date": str(notes.get("date") or f"{hull.created_at:%Y-%m-%d}"),
+        "source": hull.source,
+    }
+
+
+def show_about(view: HullView) -> None:
+    """What it is made of, where it is from, and why it should not be trusted blindly."""
+    st.subheader(f"{view.row.chemical_system} · {view.row.method}")
+    stable = view.hull.stable()
+    columns = st.columns(5)
+    columns[0].metric("entries", f"{len(view.entries):,}")
+    columns[1].metric("on the hull", f"{len(stable):,}")
+    columns[2].metric("lowest phase", f"{min((e.formation for e in view.entries), default=0.0):.3f} eV/atom".replace("-", "−"))
+    columns[3].metric("date", view.date)
+    error = view.error
+    about = error.sentence if error else "It was not measured for this method."
+    columns[4].metric("error of the method", f"{1000 * error.mae:.0f} meV/atom" if error else "–", help=about)
+    compounds = [p.formula for p in stable if len(p.composition) > 1]
+    named = ", ".join(compounds[:30]) + (f" and {len(compounds) - 30} more" if len(compounds) > 30 else "")
+    st.caption(f"On the hull: {plain(named) or 'the elements alone'}. Source: {plain(view.row.source) or '–'}. {plain(view.about)}")
+    if view.made_from:
+        made = view.made_from
+        st.caption(
+            f"Its phases are those of {plain(str(made.get('name')))} by {plain(str(made.get('method')))}, evaluated again "
+            f"with {plain(view.row.method)}."
+        )
+    if view.warnings:
+        with st.expander(counted(len(view.warnings), "warning"), icon=":material/warning:", expanded=len(view.warnings) < 3):
+            for warning in view.warnings:
+                st.markdown(f"- {plain(warning)}")
+
+
+def show_parts(view: HullView) -> None:
+    """Plot, surface or table, whichever the URL says, and what was picked in it."""
+    size = len(view.hull.elements)
+    views = {"plot": "Plot", "surface": "Surface", "phases": "Phases"}
+    views = {k: v for k, v in views.items() if k == "phases" or (k == "plot" and size in (2, 3)) or size == 3}
+    shown = segments("Show", views, "show", of=view.row.id)
+    candidates = [] if shown == "phases" else _candidates(view)
+    if shown == "phases":
+        phases_table(view)
+    else:
+        near, every = _filters(view)
+        picture = picture_of(view, candidates, near, every)
+        if shown == "plot":
+            version = f"{selected_int('phase')}-{selected_int('candidate')}-{near}-{every}"
+            _open(show_plot(picture, f"hull-{view.row.id}-{version}-{len(candidates)}"))
+        else:
+            st.plotly_chart(charts.surface(picture), key=f"surface-{view.row.id}")
+            st.caption("Drag to turn, scroll to come nearer. Clicks are for the plot: a surface cannot be clicked.")
+        show_lowest(view, candidates)
+        st.caption(_legend(picture))
+    entry = next((e for e in view.entries if e.id == selected_int("phase")), None)
+    placed = next((c for c in candidates if c.candidate.id == selected_int("candidate")), None)
+    if entry is not None:
+        show_phase(view, entry)
+    elif placed is not None:
+        picked_candidate(placed)
+    elif shown == "plot":
+        st.caption("Click a point to see what it is.")
+
+
+def _open(key: str | None) -> None:
+    """What was clicked goes into the URL."""
+    kind, _, name = (key or "").partition(":")
+    if kind in ("phase", "candidate") and name.isdecimal():
+        go("phase", "candidate", **{kind: name})
+
+
+def _filters(view: HullView) -> tuple[float, bool]:
+    left, right, _ = st.columns([3, 3, 4], vertical_alignment="bottom")
+    highest = max([NEAR, *(e.above_hull for e in view.entries)])
+    steps = sorted({0.0, 0.025, 0.05, 0.1, NEAR, 0.3, 0.5, 1.0, round(highest + 0.005, 2)})
+    steps = [s for s in steps if s <= highest + 0.01]
+    near = left.select_slider(
+        "Phases up to so far above the hull (eV/atom)", steps, value=NEAR if NEAR in steps else steps[-1], key="near"
+    )
+    every = right.toggle("Every polymorph", key="every", help="Off: of each composition the lowest.")
+    return float(near), bool(every)
+
+
+def _candidates(view: HullView) -> list[PlacedCandidate]:
+    """Candidates of the system and what it holds that were relaxed by the hull's method; which run is in the URL."""
+    elements = view.hull.elements
+    systems = ["-".join(some) for n in range(1, len(elements) + 1) for some in combinations(elements, n)]
+    with store().session() as session:
+        known = rows.runs(session)
+        run = selected_int("run")
+        ids = rows.relaxed_candidates(session, systems, view.row.method, run, _MOST_DRAWN)
+        every = ids if run is None else rows.relaxed_candidates(session, systems, view.row.method, None, 1)
+    if not every:
+        return []
+    names = {0: "all runs", -1: "none"} | {job: f"run {job}: {model}" for job, model, _ in known}
+    current = run if run in names else 0
+    left, _ = st.columns([3, 7])
+    chosen = left.selectbox(
+        "Candidates over it", list(names), index=list(names).index(current), format_func=names.__getitem__,
+        key=f"over-{current}", help=f"Those that were relaxed by {view.row.method}: energies of two methods never meet.",
+    )  # fmt: skip
+    if chosen != current:
+        go("run", "candidate", **({} if chosen == 0 else {"run": chosen}))
+    return [p for p in place_candidates(ids, view) if p.place]
+
+
+def _legend(picture: charts.HullPicture) -> str:
+    text = "Squares: on the hull. Dots: other phases."
+    if picture.candidates:
+        text += " Diamonds: candidates"
+        text += ", hollow where they stand within the method's own error." if picture.margin else "."
+    if picture.margin and len(picture.elements) == 2:
+        text += f" The band is the method's own error, {1000 * picture.margin:.0f} meV/atom."
+    return text
+
+
+def export_row(view: HullView) -> None:
+    """The picture and the numbers as files."""
+    system = view.row.chemical_system
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown("**Take home**")
+        if len(view.hull.elements) in (2, 3):
+            for kind in ("png", "svg"):
+                st.download_button(
+                    kind.upper(), data=lambda kind=kind: charts.image(_whole(view), kind), file_name=f"{system}.{kind}",
+                    mime="image/png" if kind == "png" else "image/svg+xml", key=f"export-{kind}", icon=":material/image:",
+                )  # fmt: skip
+        st.download_button(
+            "CSV", data=lambda: hull_csv(view), file_name=f"{system}.csv", mime="text/csv", icon=":material/table:"
+        )
+        st.download_button(
+            "JSON", data=lambda: hull_json(view), file_name=f"{system}.json", mime="application/json",
+            icon=":material/data_object:", help="`hull import` reads it again, structures too.",
+        )  # fmt: skip
+
+
+def _whole(view: HullView) -> charts.HullPicture:
+    """As the page draws it without filters."""
+    run = selected_int("run")
+    elements = view.hull.elements
+    systems = ["-".join(some) for n in range(1, len(elements) + 1) for some in combinations(elements, n)]
+    with store().session() as session:
+        ids = rows.relaxed_candidates(session, systems, view.row.method, run, _MOST_DRAWN)
+    return picture_of(view, place_candidates(ids, view))
