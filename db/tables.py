@@ -239,4 +239,5 @@ class HullEntry(Base):
     above_hull: Mapped[float]
     space_group: Mapped[int] = mapped_column(default=0)
     source: Mapped[str] = mapped_column(default="")  # prototype name, citation
+    flag: Mapped[str] = mapped_column(default="", server_default="")  # why it does not shape the hull, "" where it does
     cell: Mapped[bytes | None]

@@ -2,34 +2,34 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
-import json
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from core.data.formulas import FormulaError, parse_formula
-from core.data.readers.records import Problem, from_row
-from core.energy.hull import ConvexHull, HullError, Phase, Place
+from core.data.formulas import parse_formula
+from core.energy.errors import MethodError, method_error
+from core.energy.hull import ConvexHull, HullError, Phase, Place, normal_system
+from core.energy.hull_files import HullFileError, read_hull
 from core.energy.load import default_choice
 from core.settings import ASSETS, settings
 from core.workflows.context import UserError
+from core.workflows.hulls_store import put_hull
 from core.workflows.store import store
 from db import candidates as rows
 from db.tables import Candidate, Hull, HullEntry, Relaxation
 
-MAX_FILE = 200_000_000
+MAX_FILE = 100_000_000
 STARTER = "starter"
 
 
 @dataclass(frozen=True)
 class HullView:
-    """A hull as pages and the command line show it; entries are by energy above it."""
+    """A hull as pages and the command line show it; entries are by energy above it.
+
+    Entries with a `flag` are listed, but `hull` is made of the others alone.
+    """
 
     row: Hull
     entries: list[HullEntry]
@@ -38,6 +38,27 @@ class HullView:
     @property
     def about(self) -> str:
         return str(self.row.notes.get("about", ""))
+
+    @property
+    def warnings(self) -> list[str]:
+        """Why it should not be trusted blindly, in sentences."""
+        return [str(w) for w in self.row.notes.get("warnings", [])]
+
+    @property
+    def date(self) -> str:
+        """When its source says it was made, else when it came here."""
+        return str(self.row.notes.get("date") or f"{self.row.created_at:%Y-%m-%d}")
+
+    @property
+    def made_from(self) -> dict[str, Any] | None:
+        """The hull whose phases were evaluated again for this one: id, chemical_system, method, name."""
+        found = self.row.notes.get("made_from")
+        return found if isinstance(found, dict) else None
+
+    @property
+    def error(self) -> MethodError | None:
+        """How far its method errs, where that was measured."""
+        return method_error(self.row.method)
 
 
 @dataclass(frozen=True)
@@ -57,109 +78,28 @@ def install_starter_hulls() -> None:
         with store().session() as session:
             present = rows.find_hull(session, system, method, STARTER)
         if present is None:
-            _put(json.loads(gzip.decompress(path.read_bytes())))
+            put_hull(read_hull(path.read_bytes(), path.name))
 
 
-def import_hull(path: Path) -> HullView:
-    """A hull from a file: the project's own JSON, or a CSV with formula and formation_energy (eV/atom).
+def import_hull(path: Path, name: str = "", method: str = "") -> HullView:
+    """A hull from a file of any format that `core.energy.hull_files` knows.
 
-    The CSV's method and name are taken from further columns, `method` and `name`, or from the file's name. Raises
-    UserError and leaves the store as it was.
+    name: of the hull, where the file's own or its file name is not wanted; method: of a file that says none.
+    Raises UserError and leaves the store as it was.
     """
     if not path.is_file():
         raise UserError(f"There is no file {path}.")
     if path.stat().st_size > MAX_FILE:
         raise UserError(f"{path.name} is larger than {MAX_FILE // 10**6} MB.")
-    data = path.read_bytes()
     try:
-        text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8")
-        values = _from_csv(text, path) if ".csv" in path.suffixes else json.loads(text)
-        return get_hull_by_id(_put(values))
-    except (ValueError, KeyError, TypeError, OSError, EOFError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"{path.name} is no hull file that can be read: {error}.") from error
-
-
-def _put(values: dict[str, Any]) -> int:
-    """Check a hull and write it; distances are computed here, whatever the file says."""
-    system = "-".join(sorted(str(values["chemical_system"]).split("-")))
-    method, name = str(values["method"])[:64], str(values["name"])[:80]
-    entries = [_entry(row, method) for row in values["entries"]]
-    phases = [Phase(e["label"], e["composition"], e["formation"]) for e in entries]
-    try:
-        above = ConvexHull(system, phases).above()
-    except HullError as error:
+        source = read_hull(path.read_bytes(), path.name)
+    except (HullFileError, HullError) as error:
         raise UserError(str(error)) from error
-    for entry, value in zip(entries, above, strict=True):
-        entry["above_hull"] = value
-    notes = {k: str(values[k]) for k in ("about", "references") if k in values}
-    with store().session() as session:
-        if rows.find_hull(session, system, method, name):
-            raise UserError(f"There is a hull {name!r} of {system} by {method} already.")
-        source = str(values.get("source", ""))[:500]
-        return rows.add_hull(
-            session, entries, chemical_system=system, method=method, name=name, source=source, notes=notes
-        )
-
-
-def _entry(row: dict[str, Any], method: str) -> dict[str, Any]:
-    """A row with AFLOW's keys, or one with formula and formation energy alone."""
-    formation = float(row["enthalpy_formation_atom"])
-    if not math.isfinite(formation) or abs(formation) > 20:
-        raise UserError(f"{row.get('auid', row.get('pretty_formula'))}: {formation} is no formation energy in eV/atom.")
-    cell, group = None, int(row.get("spacegroup_relax") or 0)
-    if "geometry" in row:
-        try:
-            record = from_row(row, "", method)
-        except Problem as problem:
-            raise UserError(f"{row.get('auid')}: {problem.detail}.") from problem
-        cell, group = record.cell, record.space_group
-        composition = dict(zip(row["species"], map(float, row["composition"]), strict=True))
-        formula, label = record.formula, record.label
-    else:
-        composition = {s: float(n) for s, n in parse_formula(str(row["pretty_formula"])).items()}
-        formula = Phase("", composition, 0.0).formula
-        label = str(row.get("auid") or formula)[:200]
-    return {
-        "label": label,
-        "formula": formula,
-        "composition": composition,
-        "formation": formation,
-        "space_group": group,
-        "source": str(row.get("source", ""))[:500],
-        "cell": cell,
-    }
-
-
-def _from_csv(text: str, path: Path) -> dict[str, Any]:
-    reader = csv.DictReader(io.StringIO(text))
-    columns = reader.fieldnames or []
-    if not {"formula", "formation_energy"} <= set(columns):
-        raise UserError(f"{path.name}: a hull's CSV needs the columns formula and formation_energy (eV/atom).")
-    listed = list(reader)
-    if not listed:
-        raise UserError(f"{path.name} holds no phases.")
-    elements: set[str] = set()
-    entries = []
-    for number, row in enumerate(listed, 2):
-        try:
-            elements |= set(parse_formula(row["formula"]))
-            energy = float(row["formation_energy"])
-        except (FormulaError, ValueError, TypeError) as error:
-            raise UserError(f"{path.name}, line {number}: {error}.") from error
-        label = row.get("label") or f"{row['formula']} (line {number})"
-        entries.append({"pretty_formula": row["formula"], "enthalpy_formation_atom": energy, "auid": label})
-    methods = {row.get("method") or "unknown" for row in listed}
-    if len(methods) > 1:
-        raise UserError(f"{path.name} mixes the methods {', '.join(sorted(methods))}: a hull holds one.")
-    return {
-        "chemical_system": "-".join(sorted(elements)),
-        "method": methods.pop(),
-        "name": path.name.split(".")[0],
-        "source": path.name,
-        "entries": entries,
-    }
+    except OSError as error:
+        raise UserError(f"{path.name} cannot be read: {error.strerror}.") from error
+    if method and source.method not in ("unknown", method):
+        raise UserError(f"{path.name} says that its energies are by {source.method}, not by {method}.")
+    return get_hull_by_id(put_hull(replace(source, name=name or source.name, method=method or source.method)))
 
 
 def list_hulls(chemical_system: str | None = None) -> list[Hull]:
@@ -167,25 +107,38 @@ def list_hulls(chemical_system: str | None = None) -> list[Hull]:
         return rows.list_hulls(session, chemical_system)
 
 
-def get_hull(chemical_system: str, method: str = "") -> HullView:
-    """The hull of a system by a method; where none is named, that of the potential used here. Raises UserError."""
-    system = "-".join(sorted(chemical_system.replace(" ", "").split("-")))
-    found = [h for h in list_hulls(system) if not method or h.method == method]
+def get_hull(chemical_system: str, method: str = "", name: str = "") -> HullView:
+    """The hull of a system by a method; where none is named, that of the potential used here. Raises UserError.
+
+    Of several of one method the newest is taken, unless a name is given.
+    """
+    system = as_system(chemical_system)
+    found = [h for h in reversed(list_hulls(system)) if method in ("", h.method) and name in ("", h.name)]
     if not found:
-        known = ", ".join(f"{h.chemical_system} by {h.method}" for h in list_hulls()) or "none yet"
-        wanted = f"{system} by {method}" if method else system
+        known = ", ".join(f"{h.chemical_system} by {h.method} ({h.name})" for h in list_hulls()) or "none yet"
+        wanted = system + (f" by {method}" if method else "") + (f" named {name!r}" if name else "")
         raise UserError(f"There is no hull of {wanted}. Hulls here: {known}.")
     preferred = default_choice(settings().m3gnet).method
     return get_hull_by_id(min(found, key=lambda h: h.method != preferred).id)
 
 
+def as_system(text: str) -> str:
+    """ "W-Ta-B" or "TaWB" -> "B-Ta-W". Raises UserError."""
+    try:
+        return normal_system(text)
+    except HullError as error:
+        raise UserError(str(error)) from error
+
+
 def get_hull_by_id(hull_id: int) -> HullView:
+    """Raises UserError."""
     with store().session() as session:
         row = session.get(Hull, hull_id)
         entries = rows.hull_entries(session, hull_id) if row else []
     if row is None:
         raise UserError(f"There is no hull {hull_id}.")
-    return HullView(row, entries, _convex(row.id, row.chemical_system, _frozen(entries)))
+    shaping = [e for e in entries if not e.flag]
+    return HullView(row, entries, _convex(row.id, row.chemical_system, _frozen(shaping)))
 
 
 def delete_hull(hull_id: int) -> None:

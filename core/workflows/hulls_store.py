@@ -1,0 +1,76 @@
+"""Writing a hull into the store: checked, measured against itself, with every doubt in its notes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from core.energy.hull import ConvexHull, HullError, Phase
+from core.energy.hull_checks import disagreement, warnings_of
+from core.energy.hull_source import HullSource, SourcePhase
+from core.workflows.context import UserError
+from core.workflows.store import store
+from db import candidates as rows
+
+
+def put_hull(source: HullSource) -> int:
+    """Write a hull with all its entries, or nothing; distances are computed here, whatever the source says.
+
+    Returns its id. Raises UserError where it is no hull or its name is taken.
+    """
+    check_new_hull(source.chemical_system, source.method, source.name)
+    try:
+        phases = [Phase(p.label, p.composition, p.formation) for p in source.shaping]
+        hull = ConvexHull(source.chemical_system, phases)
+        above = hull.above_of([p.composition for p in source.phases], [p.formation for p in source.phases])
+    except HullError as error:
+        raise UserError(str(error)) from error
+    entries = [_entry(phase, value) for phase, value in zip(source.phases, above, strict=True)]
+    with store().session() as session:
+        return rows.add_hull(
+            session,
+            entries,
+            chemical_system=source.chemical_system,
+            method=source.method[:64],
+            name=source.name[:80],
+            source=source.source[:500],
+            notes=_notes(source, hull),
+        )
+
+
+def check_new_hull(chemical_system: str, method: str, name: str) -> None:
+    """Raises UserError where a hull of that system, method and name is here already."""
+    with store().session() as session:
+        if rows.find_hull(session, chemical_system, method[:64], name[:80]):
+            raise UserError(f"There is a hull {name[:80]!r} of {chemical_system} by {method} already.")
+
+
+def _entry(phase: SourcePhase, above: float) -> dict[str, Any]:
+    return {
+        "label": phase.label[:200],
+        "formula": phase.formula,
+        "composition": dict(phase.composition),
+        "formation": phase.formation,
+        "above_hull": above,
+        "space_group": phase.space_group,
+        "source": phase.source,
+        "flag": phase.flag,
+        "cell": phase.cell,
+    }
+
+
+def _notes(source: HullSource, hull: ConvexHull) -> dict[str, Any]:
+    """entries: rows of the source; used: those that shape the hull; agreement: meV/atom to the source's distances."""
+    agreed = disagreement(source, hull)
+    flagged: dict[str, int] = {}
+    for phase in source.phases:
+        if phase.flag:
+            flagged[phase.flag] = flagged.get(phase.flag, 0) + 1
+    return {
+        **source.notes,
+        "entries": source.rows,
+        "used": len(source.shaping),
+        "flagged": flagged,
+        "left_out": source.left_out,
+        "warnings": warnings_of(source, hull),
+        **({} if agreed is None else {"agreement": 1000 * agreed}),
+    }
