@@ -2,12 +2,12 @@
 
 import streamlit as st
 
-from core.ui.hull_add import aflow_form, dataset_form, file_form
-from core.ui.hull_page import evaluate_form, export_row, hulls_table, show_about, show_parts
+from core.ui.hull_add import file_form
+from core.ui.hull_page import export_row, hulls_table, show_about, show_parts
 from core.ui.widgets import go, header, segments, selected, selected_int, sentences, watch_job
 from core.workflows.hulls import delete_hull, get_hull_by_id, list_hulls
 
-FORMS = {"file": ("File", file_form), "dataset": ("Dataset", dataset_form), "aflow": ("AFLOW", aflow_form)}
+FORMS = {"file": ("File", file_form)}
 
 header("Hulls", "The known phases of a chemical system by one method: what a candidate has to beat.")
 hulls = list_hulls()
@@ -31,7 +31,6 @@ with sentences():
     show_about(view)
     show_parts(view)
     export_row(view)
-    evaluate_form(view)
     with st.popover("Delete this hull", icon=":material/delete:"):
         st.write("Candidates stay; their place on this hull is gone.")
         if st.button("Delete", type="primary"):

@@ -85,7 +85,7 @@ def surface(picture: HullPicture) -> go.Figure:
     figure.add_trace(
         go.Mesh3d(
             x=stable["x"], y=stable["y"], z=stable["formation"], opacity=0.35, color=ACCENT, hoverinfo="skip",
-            **dict(zip("ijk", map(list, zip(*whole, strict=True)), strict=True)),  # type: ignore[arg-type]
+            **dict(zip("ijk", map(list, zip(*whole, strict=True)), strict=True)),
         )
     )  # fmt: skip
     figure.add_trace(_edges_in_space(stable, whole))
@@ -95,17 +95,29 @@ def surface(picture: HullPicture) -> go.Figure:
         low, high = _colour_range(candidates)
         scale = [[0.0, BELOW], [0.5, NEAR_HULL], [1.0, FAR]]
         marker = {
-            "size": 6, "symbol": "diamond", "color": candidates["above_hull"], "colorscale": scale, "cmin": low, "cmax": high,
-            "line": {"color": _EDGE, "width": 1},
+            "size": 6, "symbol": "diamond", "color": candidates["above_hull"], "colorscale": scale,
+            "cmin": low, "cmax": high, "line": {"color": _EDGE, "width": 1},
         }  # fmt: skip
         figure.add_trace(_dots(candidates, "candidates", marker, text=False))
     hidden = {"visible": False}
     figure.update_layout(
-        height=620, margin={"l": 0, "r": 0, "t": 0, "b": 0}, legend={"orientation": "h", "y": 0.02},
+        height=560, margin={"l": 0, "r": 0, "t": 0, "b": 0}, legend={"orientation": "h", "y": 0.02},
         scene={"xaxis": hidden, "yaxis": hidden, "zaxis": {"title": "formation energy (eV/atom)"},
-               "aspectratio": {"x": 1, "y": 0.87, "z": 0.8}, "camera": {"eye": {"x": 1.1, "y": -1.3, "z": 0.7}}},
+               "aspectratio": {"x": 1, "y": 0.87, "z": 0.8}, "camera": {"eye": {"x": 0.9, "y": -1.1, "z": 0.45}, "center": {"x": 0, "y": 0, "z": -0.12}}},
     )  # fmt: skip
     return figure
+
+
+def image(picture: HullPicture, kind: str) -> bytes:
+    """The curve or the triangle as "png" (at twice the size) or "svg", by vl-convert, without a browser."""
+    import vl_convert
+
+    chart = binary(picture) if len(picture.elements) == 2 else ternary(picture)
+    drawn = chart.properties(width=640, background="white")
+    if kind == "svg":
+        return str(vl_convert.vegalite_to_svg(drawn.to_dict())).encode()
+    made: bytes = vl_convert.vegalite_to_png(drawn.to_dict(), scale=2)
+    return made
 
 
 def _edges_in_space(stable: pd.DataFrame, facets: Sequence[Sequence[int | None]]) -> go.Scatter3d:
@@ -174,9 +186,7 @@ def _clickable(data: pd.DataFrame, x: alt.X, y: alt.Y) -> Any:
     """Every point once more, unseen and larger: easy to hit, with its numbers; what is hit comes as `pick`."""
     pick = alt.selection_point(name="pick", fields=["key"], on="click")
     data = data.sort_values("above_hull", ascending=False)
-    return (
-        alt.Chart(data).mark_circle(size=220, opacity=0).encode(x=x, y=y, tooltip=_tooltip()).add_params(pick)
-    )
+    return alt.Chart(data).mark_circle(size=220, opacity=0).encode(x=x, y=y, tooltip=_tooltip()).add_params(pick)
 
 
 def _tooltip() -> list[alt.Tooltip]:

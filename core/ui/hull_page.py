@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import combinations
 
 import pandas as pd
@@ -18,7 +19,7 @@ from core.ui.hull_view import (
     show_phase,
     show_plot,
 )
-from core.ui.widgets import counted, go, plain, segments, selected_int
+from core.ui.widgets import counted, energy, go, plain, segments, selected_int
 from core.workflows.hull_export import hull_csv, hull_json
 from core.workflows.hulls import HullView, PlacedCandidate, place_candidates
 from core.workflows.store import store
@@ -26,6 +27,7 @@ from db import candidates as rows
 from db.tables import Hull
 
 _MOST_DRAWN = 1000  # candidates
+_IMAGES = {"png": "image/png", "svg": "image/svg+xml"}
 
 
 def hulls_table(hulls: Sequence[Hull], shown: int) -> None:
@@ -63,25 +65,24 @@ def show_about(view: HullView) -> None:
     """What it is made of, where it is from, and why it should not be trusted blindly."""
     st.subheader(f"{view.row.chemical_system} · {view.row.method}")
     stable = view.hull.stable()
+    lowest = min((e.formation for e in view.entries if not e.flag), default=None)
     columns = st.columns(5)
     columns[0].metric("entries", f"{len(view.entries):,}")
-    columns[1].metric("on the hull", f"{len(stable):,}")
-    columns[2].metric("lowest phase", f"{min((e.formation for e in view.entries), default=0.0):.3f} eV/atom".replace("-", "−"))
+    columns[1].metric("on the hull", f"{len(stable):,}", help="the elements too")
+    columns[2].metric("lowest phase", energy(lowest))
     columns[3].metric("date", view.date)
-    error = view.error
-    about = error.sentence if error else "It was not measured for this method."
-    columns[4].metric("error of the method", f"{1000 * error.mae:.0f} meV/atom" if error else "–", help=about)
+    about = view.error.sentence if view.error else "It was not measured for this method."
+    columns[4].metric("method's error", f"{1000 * view.error.mae:.0f} meV/atom" if view.error else "–", help=about)
     compounds = [p.formula for p in stable if len(p.composition) > 1]
     named = ", ".join(compounds[:30]) + (f" and {len(compounds) - 30} more" if len(compounds) > 30 else "")
-    st.caption(f"On the hull: {plain(named) or 'the elements alone'}. Source: {plain(view.row.source) or '–'}. {plain(view.about)}")
+    lines = [f"On the hull: {plain(named) or 'the elements alone'}.", f"Source: {plain(view.row.source) or '–'}."]
     if view.made_from:
-        made = view.made_from
-        st.caption(
-            f"Its phases are those of {plain(str(made.get('name')))} by {plain(str(made.get('method')))}, evaluated again "
-            f"with {plain(view.row.method)}."
-        )
+        name, method = (plain(str(view.made_from.get(key))) for key in ("name", "method"))
+        lines.append(f"Its phases are those of {name} by {method}, evaluated again with {plain(view.row.method)}.")
+    st.caption(" ".join([*lines, plain(view.about)]))
+    few = len(view.warnings) < 3
     if view.warnings:
-        with st.expander(counted(len(view.warnings), "warning"), icon=":material/warning:", expanded=len(view.warnings) < 3):
+        with st.expander(counted(len(view.warnings), "warning"), icon=":material/warning:", expanded=few):
             for warning in view.warnings:
                 st.markdown(f"- {plain(warning)}")
 
@@ -136,25 +137,33 @@ def _filters(view: HullView) -> tuple[float, bool]:
 
 
 def _candidates(view: HullView) -> list[PlacedCandidate]:
-    """Candidates of the system and what it holds that were relaxed by the hull's method; which run is in the URL."""
-    elements = view.hull.elements
-    systems = ["-".join(some) for n in range(1, len(elements) + 1) for some in combinations(elements, n)]
+    """Candidates that stand on the hull, of the runs that the URL names: all (no `run`), none (0) or one."""
     with store().session() as session:
         known = rows.runs(session)
-        run = selected_int("run")
-        ids = rows.relaxed_candidates(session, systems, view.row.method, run, _MOST_DRAWN)
-        every = ids if run is None else rows.relaxed_candidates(session, systems, view.row.method, None, 1)
-    if not every:
+    names = {-1: "all runs", 0: "none"} | {job: f"run {job}: {model}" for job, model, _ in known}
+    wanted = selected_int("run")
+    current = wanted if wanted in names else -1
+    placed = candidates_over(view, current)
+    if not placed and current == -1:
         return []
-    names = {0: "all runs", -1: "none"} | {job: f"run {job}: {model}" for job, model, _ in known}
-    current = run if run in names else 0
     left, _ = st.columns([3, 7])
     chosen = left.selectbox(
         "Candidates over it", list(names), index=list(names).index(current), format_func=names.__getitem__,
-        key=f"over-{current}", help=f"Those that were relaxed by {view.row.method}: energies of two methods never meet.",
+        key=f"over-{current}", help=f"Those relaxed by {view.row.method}: energies of two methods never meet.",
     )  # fmt: skip
     if chosen != current:
-        go("run", "candidate", **({} if chosen == 0 else {"run": chosen}))
+        go("run", "candidate", **({} if chosen == -1 else {"run": chosen}))
+    return placed
+
+
+def candidates_over(view: HullView, run: int = -1) -> list[PlacedCandidate]:
+    """Candidates of the system and what it holds, relaxed by the hull's method; of one run, none (0) or all (−1)."""
+    if run == 0:
+        return []
+    elements = view.hull.elements
+    systems = ["-".join(some) for n in range(1, len(elements) + 1) for some in combinations(elements, n)]
+    with store().session() as session:
+        ids = rows.relaxed_candidates(session, systems, view.row.method, run if run > 0 else None, _MOST_DRAWN)
     return [p for p in place_candidates(ids, view) if p.place]
 
 
@@ -173,26 +182,19 @@ def export_row(view: HullView) -> None:
     system = view.row.chemical_system
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown("**Take home**")
-        if len(view.hull.elements) in (2, 3):
-            for kind in ("png", "svg"):
-                st.download_button(
-                    kind.upper(), data=lambda kind=kind: charts.image(_whole(view), kind), file_name=f"{system}.{kind}",
-                    mime="image/png" if kind == "png" else "image/svg+xml", key=f"export-{kind}", icon=":material/image:",
-                )  # fmt: skip
+        for kind, mime in _IMAGES.items() if len(view.hull.elements) in (2, 3) else ():
+            make = partial(_image, view, kind)
+            st.download_button(
+                kind.upper(), make, f"{system}.{kind}", mime, key=f"hull-{kind}", icon=":material/image:"
+            )
+        st.download_button("CSV", partial(hull_csv, view), f"{system}.csv", "text/csv", icon=":material/table:")
         st.download_button(
-            "CSV", data=lambda: hull_csv(view), file_name=f"{system}.csv", mime="text/csv", icon=":material/table:"
-        )
-        st.download_button(
-            "JSON", data=lambda: hull_json(view), file_name=f"{system}.json", mime="application/json",
-            icon=":material/data_object:", help="`hull import` reads it again, structures too.",
+            "JSON", partial(hull_json, view), f"{system}.json", "application/json", icon=":material/data_object:",
+            help="`hull import` reads it again, structures too.",
         )  # fmt: skip
 
 
-def _whole(view: HullView) -> charts.HullPicture:
+def _image(view: HullView, kind: str) -> bytes:
     """As the page draws it without filters."""
     run = selected_int("run")
-    elements = view.hull.elements
-    systems = ["-".join(some) for n in range(1, len(elements) + 1) for some in combinations(elements, n)]
-    with store().session() as session:
-        ids = rows.relaxed_candidates(session, systems, view.row.method, run, _MOST_DRAWN)
-    return picture_of(view, place_candidates(ids, view))
+    return charts.image(picture_of(view, candidates_over(view, -1 if run is None else run)), kind)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 import streamlit as st
 
 from core.crystals import unpack_cells
 from core.data.formulas import parse_formula
-from core.energy.errors import method_error
 from core.ui import hull_charts as charts
 from core.ui.viewer import show_crystal
 from core.ui.widgets import energy, go, page, pages, picked, plain, selected, selected_int
@@ -36,7 +35,7 @@ def show_plot(picture: charts.HullPicture, key: str) -> str | None:
         st.caption("Plots are drawn for two and three elements; the table has every phase.")
         return None
     chart = charts.binary(picture) if len(picture.elements) == 2 else charts.ternary(picture)
-    width = "stretch" if len(picture.elements) == 2 else "content"
+    width: Literal["stretch", "content"] = "stretch" if len(picture.elements) == 2 else "content"
     hit = picked(st.altair_chart(chart, width=width, on_select="rerun", key=key))
     return str(hit["key"]) if "key" in hit else None
 
@@ -51,7 +50,7 @@ def show_lowest(view: HullView, candidates: Sequence[PlacedCandidate]) -> None:
     where = "below" if above < 0 else "above"
     name, formula = f"{lowest.candidate.job_id}-{lowest.candidate.index}", lowest.candidate.reduced_formula
     st.markdown(f"Lowest: **{formula}** (candidate {name}), {abs(above):.3f} eV/atom {where} this hull.")
-    error = method_error(view.row.method)
+    error = view.error
     if error is not None and abs(above) < error.mae:
         st.caption(f":material/info: That is less than the method's own error. {error.sentence}")
 
@@ -62,15 +61,14 @@ def picture_of(
     """What is drawn: phases up to `near` eV/atom above the hull, of each composition the lowest, or every one."""
     points: dict[object, dict[str, Any]] = {}
     for entry in view.entries:  # lowest above the hull first: a higher one of the same composition would hide it
-        if entry.above_hull <= near and len(entry.composition) > 1:
+        if entry.above_hull <= near and len(entry.composition) > 1 and not entry.flag:
             points.setdefault(entry.id if every else entry.formula, _phase(entry))
-    error = method_error(view.row.method)
     return charts.HullPicture(
         view.hull.elements,
         [*(_element(e) for e in view.hull.elements), *points.values()],
         [[share for _, share in facet] for facet in view.hull.facets()],
         [_candidate(c) for c in candidates if c.place],
-        error.mae if error else None,
+        view.error.mae if view.error else None,
     )
 
 

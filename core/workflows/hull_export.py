@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from core.crystals import unpack_cells
-from core.data.readers.export import row_of
+from core.data.rows import row_of
 from core.workflows.hulls import HullView, PlacedCandidate
 
-CSV_COLUMNS = ("kind", "formula", "label", "method", "formation_energy", "above_hull", "space_group", "source")
+CSV_COLUMNS = ("kind", "formula", "label", "method", "formation_energy", "above_hull", "space_group", "reference")
 
 
 def hull_csv(view: HullView, candidates: Sequence[PlacedCandidate] = ()) -> bytes:
@@ -43,7 +43,7 @@ def hull_json(view: HullView) -> bytes:
         "method": row.method,
         "name": row.name,
         "source": row.source,
-        **row.notes,
+        **{k: row.notes[k] for k in ("about", "references", "date") if k in row.notes},
         "entries": [_entry(e, row.method) for e in view.entries],
     }
     return (json.dumps(values, indent=1) + "\n").encode()
@@ -51,9 +51,9 @@ def hull_json(view: HullView) -> bytes:
 
 def _entry(entry: Any, method: str) -> dict[str, Any]:
     formula = "".join(f"{symbol}{float(n):g}" for symbol, n in entry.composition.items())
-    known = {"source": entry.source, "spacegroup_relax": entry.space_group}
+    known = {"source": entry.source, "spacegroup_relax": entry.space_group, "flag": entry.flag}
     if entry.cell is None:
         return {"auid": entry.label, "pretty_formula": formula, "enthalpy_formation_atom": entry.formation, **known}
     crystal = unpack_cells([entry.cell], [entry.space_group])
-    energies = {method: {"total": None, "formation": entry.formation}}
+    energies: dict[str, dict[str, float | None]] = {method: {"total": None, "formation": entry.formation}}
     return row_of(crystal, 0, entry.label, energies, method) | known
