@@ -63,6 +63,7 @@ def read_entries(rows: list[dict[str, Any]], name: str) -> HullSource:
 
 
 def from_aflow(value: Any, name: str, stem: str) -> HullSource:
+    """A hull out of parsed JSON; `stem` is what it is called. Raises HullFileError."""
     found = _recognise(value)
     if found is None:
         raise HullFileError(
@@ -88,7 +89,7 @@ def _aflow_source(
             reading.left_out["that cannot be read"] += 1
     kinds = reading.kinds
     kind = kinds.most_common(1)[0][0] if kinds else DFT_TYPE
-    phases = [p for p, its in reading.phases if its == kind]
+    phases = [p for p, its in reading.phases if its in ("", kind)]
     left_out, warnings = dict(reading.left_out), []
     if others := {k: n for k, n in kinds.items() if k != kind}:
         left_out["of another DFT type"] = sum(others.values())
@@ -101,9 +102,7 @@ def _aflow_source(
     if date := _date(says):
         notes["date"] = date
     system = system_of((e for p in phases for e in p.composition), species, name)
-    return HullSource(
-        system, method, stem, name, phases, len(rows), left_out, reading.distances, notes, warnings
-    )  # fmt: skip
+    return HullSource(system, method, stem, name, phases, len(rows), left_out, reading.distances, notes, warnings)
 
 
 def _recognise(value: Any) -> tuple[_Format, list[Any], dict[str, Any]] | None:
@@ -146,7 +145,8 @@ class _Aflow:
 
     @property
     def kinds(self) -> Counter[str]:
-        return Counter(kind for _, kind in self.phases)
+        """DFT type -> phases."""
+        return Counter(kind for _, kind in self.phases if kind)
 
     def add(self, number: int, row: Any) -> None:
         place = f"{self.name}, row {number}"
@@ -189,7 +189,7 @@ class _Aflow:
         distance = number_of(row.get(self.form.distance), place, self.form.distance) if self.form.distance else None
         if distance is not None and abs(distance) < _NONE:
             self.distances[phase.label] = distance * self.form.unit
-        self.phases.append((phase, dft_type(row)))
+        self.phases.append((phase, "" if pinned else dft_type(row)))  # a reference is of whatever type the rest is
 
 
 def _flag(row: dict[str, Any]) -> str:
