@@ -90,6 +90,18 @@ def get_structures(session: Session, ids: Sequence[int]) -> list[Structure]:
     return [found[i] for i in ids if i in found]
 
 
+def structures_by_label(session: Session, labels: Sequence[str]) -> list[Structure]:
+    """Structures of these labels in any import that is shown, newest import first."""
+    imports = session.scalars(select(Import.id).where(Import.ready).order_by(Import.id.desc())).all()
+    found: list[Structure] = []
+    for import_id in imports:  # one by one: the index is on (import, label)
+        for start in range(0, len(labels), _IDS_PER_QUERY):
+            part = labels[start : start + _IDS_PER_QUERY]
+            query = select(Structure).where(Structure.import_id == import_id, Structure.label.in_(part))
+            found += session.scalars(query)
+    return found
+
+
 def get_energies(session: Session, ids: Sequence[int], method: str | None = None) -> list[Energy]:
     """Energies of these structures, of one method or of all."""
     rows: list[Energy] = []

@@ -1,4 +1,4 @@
-"""`hull …`, `models …`, `jobs …`, `potentials …`."""
+"""`models …`, `jobs …`, `potentials …`."""
 
 from __future__ import annotations
 
@@ -11,15 +11,6 @@ from core.workflows.context import UserError
 
 
 def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
-    hull = commands.add_parser("hull", help="import and show hulls, place candidates").add_subparsers(required=True)
-    add(hull, shared, "import", "a hull from JSON or CSV", _hull_import).add_argument("file", type=Path)
-    parser = add(hull, shared, "show", "the phases of a hull", _hull_show)
-    parser.add_argument("system")
-    parser.add_argument("--method", default="")
-    parser = add(hull, shared, "place", "the candidates of a folder (candidates.csv) on a hull", _hull_place)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--system", required=True)
-    parser.add_argument("--method", default="")
     models = commands.add_parser("models", help="list, add, pack, rename, delete models").add_subparsers(required=True)
     add(models, shared, "list", "all models", _models_list)
     parser = add(models, shared, "add", "a model: its folder, its .zip, or its safetensors by config.json", _models_add)
@@ -44,69 +35,6 @@ def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
     add(potentials, shared, "list", "which potentials can be used here", _potentials_list, store=False)
     parser = add(potentials, shared, "fetch", "M3GNet's weights, once", _potentials_fetch, store=False)
     parser.add_argument("name", choices=["m3gnet"])
-
-
-def _hull_import(asked: argparse.Namespace) -> dict[str, Any]:
-    from core.workflows.hulls import import_hull
-
-    view = import_hull(asked.file)
-    if not is_json(asked):
-        print(f"{view.row.chemical_system} by {view.row.method}: {len(view.entries)} phases")
-    return {"system": view.row.chemical_system, "method": view.row.method, "entries": len(view.entries)}
-
-
-def _hull_show(asked: argparse.Namespace) -> dict[str, Any]:
-    from core.workflows.hulls import get_hull
-
-    view = get_hull(asked.system, asked.method)
-    stable = view.hull.stable()
-    if not is_json(asked):
-        print(f"{view.row.chemical_system} by {view.row.method}: {len(view.entries)} phases, {len(stable)} on the hull")
-        print(view.about)
-        table(["formula", "eV/atom", "phase"], [[p.formula, f"{p.formation:.4f}", p.label] for p in stable])
-    return {
-        "system": view.row.chemical_system,
-        "method": view.row.method,
-        "entries": len(view.entries),
-        "stable": [{"formula": p.formula, "formation": p.formation, "label": p.label} for p in stable],
-    }
-
-
-def _hull_place(asked: argparse.Namespace) -> dict[str, Any]:
-    import csv
-
-    from core.data.formulas import FormulaError, parse_formula
-    from core.energy.hull import HullError
-    from core.workflows.hulls import get_hull
-
-    path = asked.folder / "candidates.csv"
-    if not path.is_file():
-        raise UserError(f"{asked.folder} holds no candidates.csv.")
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    methods = {row["energy_method"] for row in rows if row.get("energy") and row.get("energy_method")}
-    view = get_hull(asked.system, asked.method or (methods.pop() if len(methods) == 1 else ""))
-    placed, refused = [], []
-    for row in rows:
-        name = row.get("id", "?")
-        if row.get("energy_method") != view.row.method or not row.get("energy"):
-            refused.append(f"{name}: no energy by {view.row.method}; relax it with that potential first")
-            continue
-        try:
-            counts = {s: float(n) for s, n in parse_formula(row["formula"]).items()}
-            place = view.hull.place(counts, float(row["energy"]))
-        except (FormulaError, HullError, ValueError) as error:
-            refused.append(f"{name}: {error}")
-            continue
-        placed.append({"id": name, "formula": row["formula"], "e_above_hull": place.above, "against": place.against})
-    placed.sort(key=lambda p: p["e_above_hull"])
-    if not is_json(asked):
-        table(
-            ["id", "formula", "eV/atom above hull"],
-            [[p["id"], p["formula"], f"{p['e_above_hull']:.4f}"] for p in placed],
-        )
-        print("\n".join(refused))
-    return {"placed": placed, "refused": refused, "hull": f"{view.row.chemical_system} {view.row.method}"}
 
 
 def _models_list(asked: argparse.Namespace) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -134,6 +135,8 @@ class ConvexHull:
 
     def place(self, composition: Mapping[str, float], formation: float) -> Place:
         """Where a crystal of this composition and formation energy (eV/atom) stands. Raises HullError."""
+        if not math.isfinite(formation):
+            raise HullError("Its formation energy is not known: it has no place on a hull.")
         target = {e: float(n) for e, n in composition.items() if n > 0 or e not in self.elements}
         point = self.fractions([target])[0]
         hull = float(self.heights(point[None])[0])

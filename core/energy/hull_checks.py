@@ -110,9 +110,9 @@ def _flagged(source: HullSource) -> list[str]:
     counts = Counter(p.flag for p in source.phases if p.flag)
     sentences = []
     if counts:
-        named = ", ".join(f"{n:,} {flag}" for flag, n in counts.most_common())
-        sentences.append(f"{sum(counts.values()):,} entries are listed but do not shape the hull: {named}.")
+        named = "; ".join(f"{flag}: {n:,}" for flag, n in counts.most_common())
+        sentences.append(f"{sum(counts.values()):,} entries are listed but do not shape the hull ({named}).")
     if source.left_out:
-        named = ", ".join(f"{n:,} {reason}" for reason, n in source.left_out.items())
-        sentences.append(f"{sum(source.left_out.values()):,} of {source.rows:,} entries were left out: {named}.")
+        named = "; ".join(f"{reason}: {n:,}" for reason, n in source.left_out.items())
+        sentences.append(f"{sum(source.left_out.values()):,} of {source.rows:,} entries were left out ({named}).")
     return sentences

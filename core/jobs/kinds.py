@@ -39,6 +39,13 @@ KINDS = {
     "generate": Kind("core.workflows.generate:generate", "core.workflows.generate:GenerateParams", True),
     "modify": Kind("core.workflows.modify:modify", "core.workflows.modify:ModifyParams", True),
     "evaluate": Kind("core.workflows.evaluate:evaluate", "core.workflows.evaluate:EvaluateParams", True),
+    "hull-build": Kind("core.workflows.hulls_build:build_hull", "core.workflows.hulls_build:BuildHullParams", True),
+    "hull-aflow": Kind(
+        "core.workflows.hulls_aflow:hull_from_aflow", "core.workflows.hulls_aflow:AflowHullParams", True
+    ),
+    "hull-evaluate": Kind(
+        "core.workflows.hulls_evaluate:evaluate_hull", "core.workflows.hulls_evaluate:EvaluateHullParams", True
+    ),
     "relax": Kind("core.workflows.relax:relax_candidates", "core.workflows.relax:RelaxParams", True),
 }
 

@@ -55,7 +55,7 @@ def import_aflow(params: AflowParams, context: Context) -> dict[str, Any]:
     check_new_name(params.name)
     summons = _checked(params.summons)
     path = context.folder / "entries.jsonl"
-    state = _fetch(summons, params, path, context)
+    state = fetch(summons, params, path, context)
     if not path.stat().st_size:
         raise UserError("AFLOW has no entry that matches: ask for less.")
     notes = (("summons", summons), ("terms", TERMS), ("citation", CITATION))
@@ -70,7 +70,7 @@ def import_aflow(params: AflowParams, context: Context) -> dict[str, Any]:
 def count_entries(summons: str) -> int:
     """How many entries match, asked of the server now. Raises UserError."""
     try:
-        return _client(AflowParams("", ""), retries=1, timeout_s=20).count(_checked(summons))
+        return client_for(AflowParams("", ""), retries=1, timeout_s=20).count(_checked(summons))
     except AfluxError as error:
         raise UserError(str(error)) from error
 
@@ -82,14 +82,15 @@ def _checked(summons: str) -> str:
         raise UserError(str(error)) from error
 
 
-def _client(
+def client_for(
     params: AflowParams, retries: int = 5, timeout_s: float = 120, sleep: Callable[[float], None] = time.sleep
 ) -> AfluxClient:
+    """A client of the server that the settings name."""
     return AfluxClient(settings().aflux_url, params.page_size, timeout_s, params.pause_s, retries, sleep)
 
 
-def _fetch(summons: str, params: AflowParams, path: Path, context: Context) -> _Fetched:
-    """All entries into `path`, one JSON line each."""
+def fetch(summons: str, params: AflowParams, path: Path, context: Context) -> _Fetched:
+    """All entries of a checked summons into `path`, one JSON line each. Raises UserError."""
     kept = path.with_suffix(".state")
     state = _resume(summons, path, kept)
     seen = _names(path)
@@ -104,7 +105,7 @@ def _fetch(summons: str, params: AflowParams, path: Path, context: Context) -> _
                 raise Cancelled
             time.sleep(min(0.2, left))
 
-    client = _client(params, sleep=patient)
+    client = client_for(params, sleep=patient)
     context.progress(None, "Asking AFLOW")
     try:
         with path.open("ab") as file:

@@ -11,7 +11,8 @@ from typing import Any
 from core.data.formulas import parse_formula
 from core.energy.errors import MethodError, method_error
 from core.energy.hull import ConvexHull, HullError, Phase, Place, normal_system
-from core.energy.hull_files import HullFileError, read_hull
+from core.energy.hull_files import read_hull
+from core.energy.hull_source import HullFileError
 from core.energy.load import default_choice
 from core.settings import ASSETS, settings
 from core.workflows.context import UserError

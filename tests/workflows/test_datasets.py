@@ -311,7 +311,7 @@ def test_a_cut_fetch_goes_on_at_its_page(
 def test_aflow_that_refuses_or_has_nothing_is_said(
     entries: list[dict[str, Any]], context: TestContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(aflow, "_client", lambda *_, **__: aflow.AfluxClient(server.url, retries=0, timeout_s=0.5))
+    monkeypatch.setattr(aflow, "client_for", lambda *_, **__: aflow.AfluxClient(server.url, retries=0, timeout_s=0.5))
     with AfluxServer(entries, always="db fail") as server, pytest.raises(UserError, match="DB Fail"):
         import_aflow(PARAMS, context)
     with AfluxServer([]) as server, pytest.raises(UserError, match="no entry that matches"):

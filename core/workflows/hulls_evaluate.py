@@ -1,0 +1,287 @@
+"""The honest comparison: the phases of a hull evaluated again with the potential of the candidates.
+
+A hull file holds no structures: they are attached by their label (AFLOW's auid) from the imports of the store, or
+fetched from AFLOW. Without a structure for every stable phase nothing is evaluated: a hull that lacks one of its
+corners would call too much stable.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from core.crystals import Crystals, unpack_cells
+from core.data.formulas import parse_formula
+from core.energy.formation import References, formation_energy, load_references
+from core.energy.hull_source import HullSource, SourcePhase, is_formation_energy
+from core.energy.potential import Potential
+from core.workflows.context import Cancelled, Context, UserError
+from core.workflows.datasets import check_name
+from core.workflows.hulls import HullView, get_hull_by_id
+from core.workflows.hulls_aflow import structures_from_aflow
+from core.workflows.hulls_build import hull_result
+from core.workflows.hulls_store import check_new_hull, put_hull
+from core.workflows.relax import RelaxParams, potential_for, relax_crystals
+from core.workflows.store import store
+from db import structures as rows
+from db.tables import HullEntry
+
+_BATCH = 16
+STABLE = 1e-6  # eV/atom: an entry no higher than that is on the hull
+
+
+@dataclass(frozen=True)
+class EvaluateHullParams:
+    """hull_id: whose phases; potential: "m3gnet", "chgnet" or "" for the default; relax: first, as candidates are.
+
+    near: phases up to so many eV/atom above the hull are evaluated too, where they have a structure: another method may
+    put them on it; at_most: so many of them; aflow: ask AFLOW for structures that are not here; name: of the new hull
+    """
+
+    hull_id: int
+    potential: str = ""
+    relax: bool = True
+    near: float = 0.05
+    at_most: int = 300
+    aflow: bool = False
+    fmax: float = 0.05
+    steps: int = 500
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Attached:
+    """The entries to evaluate with their cells, and what has none.
+
+    missing: stable phases without a structure, as "formula (label)"; skipped: phases near the hull without one
+    """
+
+    entries: list[HullEntry]
+    cells: list[bytes]
+    missing: list[str]
+    skipped: list[str]
+
+
+def evaluate_hull(params: EvaluateHullParams, context: Context) -> dict[str, Any]:
+    """Make a hull of the potential's method from the phases of another hull.
+
+    Returns what every job that makes a hull returns, and `compared`: see `compare_hulls`. Raises UserError where a
+    stable phase has no structure, or cannot be evaluated, or the potential lacks a reference.
+    """
+    view = get_hull_by_id(params.hull_id)
+    potential = potential_for(params.potential, context.device)
+    if view.row.method == potential.name:
+        raise UserError(f"This hull is by {potential.name} already: candidates of that potential stand on it as it is.")
+    references = _references(potential, view.hull.elements)
+    name = check_name(params.name or f"{view.row.name[:30]} again with {potential.name[:12]}"[:60])
+    check_new_hull(view.row.chemical_system, potential.name, name)
+    attached = attach_structures(view, params.near, params.at_most, params.aflow, context)
+    if attached.missing:
+        raise UserError(missing_sentence(view, attached.missing, params.aflow))
+    energies, statuses = _evaluate(attached, potential, references, params, context)
+    source = _source(view, attached, energies, statuses, potential, references, params, name)
+    hull_id = put_hull(source)
+    return hull_result(hull_id) | {"compared": compare_hulls(view, get_hull_by_id(hull_id))}
+
+
+def attach_structures(
+    view: HullView, near: float = 0.05, at_most: int = 300, aflow: bool = False, context: Context | None = None
+) -> Attached:
+    """What of a hull can be evaluated: its stable phases, and those near it. Elements come from the references."""
+    corners = {p.label for p in view.hull.stable()}
+    wanted = [e for e in view.entries if len(e.composition) > 1 and not e.flag and e.above_hull <= near]
+    stable = [e for e in wanted if e.above_hull <= STABLE and e.label in corners]
+    others = [e for e in wanted if e not in stable][:at_most]
+    chosen = [*stable, *others]
+    cells = _cells_of(chosen, view.row.chemical_system)
+    lacking = [e.label for e in stable if e.label not in cells and e.label.startswith("aflow:")]
+    if lacking and aflow and context is not None:
+        cells |= structures_from_aflow(lacking, context)
+    found = [e for e in chosen if e.label in cells]
+    return Attached(
+        found,
+        [cells[e.label] for e in found],
+        [f"{e.formula} ({e.label})" for e in stable if e.label not in cells],
+        [f"{e.formula} ({e.label})" for e in others if e.label not in cells],
+    )
+
+
+def missing_sentence(view: HullView, missing: Sequence[str], asked_aflow: bool = False) -> str:
+    """Why a hull cannot be evaluated again, and what to do about it."""
+    named = ", ".join(missing[:30]) + (f" and {len(missing) - 30} more" if len(missing) > 30 else "")
+    count = f"{len(missing)} stable phase{'s' * (len(missing) > 1)}"
+    do = "import a dataset that holds them" + ("" if asked_aflow else ", or fetch them from AFLOW")
+    return (
+        f"The hull of {view.row.chemical_system} by {view.row.method} has no structure for {count}: {named}. Without "
+        f"them a new hull would be wrong: {do}."
+    )
+
+
+def _cells_of(entries: Sequence[HullEntry], system: str) -> dict[str, bytes]:
+    """{label: cell}: the hull's own, else that of a structure of the store with this label and composition."""
+    found = {e.label: e.cell for e in entries if e.cell}
+    missing = {e.label: e.formula for e in entries if e.label not in found}
+    with store().session() as session:
+        for structure in rows.structures_by_label(session, list(missing)) if missing else []:
+            if structure.label not in found and missing[structure.label] == structure.formula:
+                found[structure.label] = structure.cell
+    return found
+
+
+def _references(potential: Potential, elements: Sequence[str]) -> References:
+    try:
+        references = load_references(potential.name)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    missing = [e for e in elements if e not in references.energies]
+    if missing:
+        raise UserError(
+            f"{potential.name} has no elemental reference for {', '.join(missing)}: its formation energies are unknown."
+        )
+    return references
+
+
+def _evaluate(
+    attached: Attached, potential: Potential, references: References, params: EvaluateHullParams, context: Context
+) -> tuple[list[float], list[str]]:
+    """Formation energies (eV/atom, NaN where it failed) and how each ended; batches done before are kept."""
+    kept = context.folder / "evaluated.json"
+    done: list[list[Any]] = _read_kept(kept, attached)
+    total = len(attached.cells)
+    for start in range(len(done), total, _BATCH):
+        context.progress(start / total, f"{start} of {total} phases evaluated with {potential.name}")
+        part = unpack_cells(attached.cells[start : start + _BATCH])
+        done += _evaluate_part(part, potential, references, params, context)
+        labels = [e.label for e in attached.entries]
+        partial = kept.with_suffix(".partial")
+        partial.write_text(json.dumps({"labels": labels, "done": done}))
+        os.replace(partial, kept)
+        if context.cancelled():
+            raise Cancelled
+    energies = [math.nan if energy is None else float(energy) for energy, _ in done]
+    return energies, [str(status) for _, status in done]
+
+
+def _evaluate_part(
+    part: Crystals, potential: Potential, references: References, params: EvaluateHullParams, context: Context
+) -> list[list[Any]]:
+    if params.relax:
+        asked = RelaxParams((), params.potential, True, params.fmax, params.steps)
+        _, values = relax_crystals(part, asked, context)
+        return [[v["formation_after"], v["status"]] for v in values]
+    found = potential.evaluate(part)
+    energies = formation_energy(found.energy, part, references).tolist()
+    return [
+        [e if math.isfinite(e) else None, f"failed: {p}" if p else "evaluated as it is"]
+        for e, p in zip(energies, found.problem, strict=True)
+    ]
+
+
+def _read_kept(path: Path, attached: Attached) -> list[list[Any]]:
+    """What an interrupted run had of the same phases."""
+    try:
+        kept = json.loads(path.read_text())
+        same = kept["labels"] == [e.label for e in attached.entries]
+        return list(kept["done"]) if same else []
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def _source(
+    view: HullView,
+    attached: Attached,
+    energies: Sequence[float],
+    statuses: Sequence[str],
+    potential: Potential,
+    references: References,
+    params: EvaluateHullParams,
+    name: str,
+) -> HullSource:
+    corners = {p.label for p in view.hull.stable()}
+    phases, failed = [], []
+    for entry, cell, energy, status in zip(attached.entries, attached.cells, energies, statuses, strict=True):
+        if not is_formation_energy(energy):
+            failed.append(f"{entry.formula} ({entry.label}): {status}")
+            if entry.label in corners:
+                raise UserError(f"A stable phase could not be evaluated with {potential.name}. {failed[-1]}.")
+            continue
+        content = {e: float(n) for e, n in parse_formula(entry.formula).items()}
+        text = f"{entry.source}; {status}" if entry.source else status
+        phases.append(SourcePhase(entry.label, content, energy, entry.space_group, text[:500], cell=cell))
+    if not phases:
+        raise UserError(
+            f"The hull of {view.row.chemical_system} by {view.row.method} has no phase beside its elements."
+        )
+    old = {k: getattr(view.row, k) for k in ("id", "chemical_system", "method", "name")}
+    notes = {
+        "made_from": old,
+        "about": _about(view, potential, params, len(corners) - len(view.hull.elements), len(phases)),
+        "references": references.name,
+        "without_structure": attached.skipped[:200],
+        "failed": failed[:200],
+    }
+    left_out = {"near the hull without a structure": len(attached.skipped), "failed": len(failed)}
+    return HullSource(
+        view.row.chemical_system,
+        potential.name,
+        name,
+        f"phases of the hull {view.row.name} by {view.row.method}"[:500],
+        phases,
+        len(phases) + len(attached.skipped) + len(failed),
+        {k: n for k, n in left_out.items() if n},
+        notes=notes,
+        warnings=_unconverged(statuses),
+    )
+
+
+def _about(view: HullView, potential: Potential, params: EvaluateHullParams, stable: int, count: int) -> str:
+    how = "relaxed and evaluated" if params.relax else "evaluated as they are"
+    return (
+        f"The {stable} stable phases of the hull {view.row.name!r} by {view.row.method} and {count - stable} more "
+        f"within {1000 * params.near:.0f} meV/atom of it, {how} with {potential.name}; elements by that potential's "
+        "references. Phases that only this potential would put on a hull, and nobody listed, are not here."
+    )
+
+
+def _unconverged(statuses: Sequence[str]) -> list[str]:
+    stopped = sum(s.startswith("stopped") for s in statuses)
+    return [f"{stopped} of {len(statuses)} phases stopped at the step limit before they converged."] if stopped else []
+
+
+def compare_hulls(old: HullView, new: HullView) -> list[dict[str, Any]]:
+    """Each phase that both hulls have: formula, label, formation energy, eV/atom above and on_hull by each method.
+
+    Keys end in `_old` and `_new`; phases that one of the two calls stable come first.
+    """
+    ours = {e.label: e for e in new.entries}
+    corners = [{p.label for p in v.hull.stable()} for v in (old, new)]
+    found = []
+    for entry in old.entries:
+        again = ours.get(entry.label)
+        if again is not None and not entry.flag:
+            found.append(
+                {
+                    "formula": entry.formula,
+                    "label": entry.label,
+                    "formation_old": entry.formation,
+                    "formation_new": again.formation,
+                    "above_old": entry.above_hull,
+                    "above_new": again.above_hull,
+                    "on_hull_old": entry.label in corners[0],
+                    "on_hull_new": entry.label in corners[1],
+                }
+            )
+    return sorted(found, key=lambda row: (not (row["on_hull_old"] or row["on_hull_new"]), row["above_old"]))
+
+
+def list_evaluations(hull_id: int) -> list[int]:
+    """Ids of the hulls that were made from this one, newest first."""
+    from core.workflows.hulls import list_hulls
+
+    made = [h for h in list_hulls() if (h.notes.get("made_from") or {}).get("id") == hull_id]
+    return sorted((h.id for h in made), reverse=True)
