@@ -2,12 +2,14 @@
 
 import streamlit as st
 
-from core.ui.hull_add import file_form
+from core.jobs import queue
+from core.ui.hull_add import aflow_form, dataset_form, file_form
+from core.ui.hull_compare import show_comparison
 from core.ui.hull_page import export_row, hulls_table, show_about, show_parts
 from core.ui.widgets import go, header, segments, selected, selected_int, sentences, watch_job
 from core.workflows.hulls import delete_hull, get_hull_by_id, list_hulls
 
-FORMS = {"file": ("File", file_form)}
+FORMS = {"file": ("File", file_form), "dataset": ("Dataset", dataset_form), "aflow": ("AFLOW", aflow_form)}
 
 header("Hulls", "The known phases of a chemical system by one method: what a candidate has to beat.")
 hulls = list_hulls()
@@ -18,6 +20,10 @@ with st.expander("New hull", icon=":material/add_circle:", expanded=not hulls or
 job_id = selected_int("job")
 if job_id is not None:
     watch_job(job_id, "hull")
+    with sentences():
+        made = (queue.get(job_id).result or {}).get("hull_id")
+        if made and made != selected_int("hull") and st.button("Show the hull", icon=":material/visibility:"):
+            go("*", hull=made)
 if not hulls:
     st.info("No hull yet. Bring one in above.", icon=":material/change_history:")
     st.stop()
@@ -31,6 +37,7 @@ with sentences():
     show_about(view)
     show_parts(view)
     export_row(view)
+    show_comparison(view)
     with st.popover("Delete this hull", icon=":material/delete:"):
         st.write("Candidates stay; their place on this hull is gone.")
         if st.button("Delete", type="primary"):

@@ -15,6 +15,7 @@ from core.ui.charts import ACCENT, MUTED
 COLUMNS = ["x", "y", "formula", "label", "formation", "above_hull", "key"]
 BELOW, NEAR_HULL, FAR = "#2e8b57", "#e0a030", "#b5535c"  # candidates by energy above hull
 _EDGE = "#22282c"
+_CAMERA = {"eye": {"x": 0.9, "y": -1.1, "z": 0.45}, "center": {"x": 0, "y": 0, "z": -0.12}}
 
 Point = Mapping[str, Any]
 Fractions = Mapping[str, float]
@@ -103,7 +104,7 @@ def surface(picture: HullPicture) -> go.Figure:
     figure.update_layout(
         height=560, margin={"l": 0, "r": 0, "t": 0, "b": 0}, legend={"orientation": "h", "y": 0.02},
         scene={"xaxis": hidden, "yaxis": hidden, "zaxis": {"title": "formation energy (eV/atom)"},
-               "aspectratio": {"x": 1, "y": 0.87, "z": 0.8}, "camera": {"eye": {"x": 0.9, "y": -1.1, "z": 0.45}, "center": {"x": 0, "y": 0, "z": -0.12}}},
+               "aspectratio": {"x": 1, "y": 0.87, "z": 0.8}, "camera": _CAMERA},
     )  # fmt: skip
     return figure
 

@@ -40,7 +40,7 @@ def hulls_table(hulls: Sequence[Hull], shown: int) -> None:
         selection_mode="single-row",
         selection_default={"selection": {"rows": [i for i, h in enumerate(hulls) if h.id == shown]}},
         key=f"hulls-{len(hulls)}-{shown}",
-        height=min(250, 38 + 35 * len(frame)),
+        height=min(250, 40 + 36 * len(frame)),
         placeholder="–",
     )
     found = [i for i in event["selection"]["rows"] if i < len(hulls)]

@@ -38,12 +38,12 @@ def hull_csv(view: HullView, candidates: Sequence[PlacedCandidate] = ()) -> byte
 def hull_json(view: HullView) -> bytes:
     """Everything that the store knows of it, structures too, with AFLOW's keys."""
     row = view.row
-    values = {
+    values: dict[str, Any] = {key: row.notes[key] for key in ("about", "references", "date") if key in row.notes}
+    values |= {
         "chemical_system": row.chemical_system,
         "method": row.method,
         "name": row.name,
         "source": row.source,
-        **{k: row.notes[k] for k in ("about", "references", "date") if k in row.notes},
         "entries": [_entry(e, row.method) for e in view.entries],
     }
     return (json.dumps(values, indent=1) + "\n").encode()
@@ -51,9 +51,10 @@ def hull_json(view: HullView) -> bytes:
 
 def _entry(entry: Any, method: str) -> dict[str, Any]:
     formula = "".join(f"{symbol}{float(n):g}" for symbol, n in entry.composition.items())
-    known = {"source": entry.source, "spacegroup_relax": entry.space_group, "flag": entry.flag}
+    known: dict[str, Any] = {"source": entry.source, "spacegroup_relax": entry.space_group, "flag": entry.flag}
     if entry.cell is None:
         return {"auid": entry.label, "pretty_formula": formula, "enthalpy_formation_atom": entry.formation, **known}
     crystal = unpack_cells([entry.cell], [entry.space_group])
     energies: dict[str, dict[str, float | None]] = {method: {"total": None, "formation": entry.formation}}
-    return row_of(crystal, 0, entry.label, energies, method) | known
+    row = row_of(crystal, 0, entry.label, energies, method)
+    return row | known
