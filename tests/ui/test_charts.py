@@ -6,13 +6,10 @@ import json
 import re
 from typing import Any
 
-import numpy as np
-import pytest
 import torch
 from pymatgen.core import Lattice, Structure
 
 from core.crystals import Crystals, from_structures
-from core.ui import charts
 from core.ui.viewer import SCRIPT, _escape_scripts, colours, crystal_html
 from core.ui.widgets import plain
 
@@ -22,33 +19,6 @@ TA = Structure(Lattice.cubic(3.3), ["Ta", "B"], [[0, 0, 0], [0.5, 0.5, 0.5]])
 def values(chart: Any) -> list[dict[str, Any]]:
     """Every row of data of a chart."""
     return [row for rows in chart.to_dict()["datasets"].values() for row in rows]
-
-
-def point(formula: str, fractions: dict[str, float], above: float) -> dict[str, Any]:
-    return {"formula": formula, "fractions": fractions, "label": formula, "formation": -0.5, "above_hull": above}
-
-
-def test_a_ternary_hull_is_an_equilateral_triangle_with_the_elements_at_its_corners() -> None:
-    phases = [point(e, {e: 1.0}, 0.0) for e in ("B", "Ta", "W")] + [
-        point("TaWB", dict.fromkeys(("B", "Ta", "W"), 1 / 3), 0.1)
-    ]
-    edges = [({"B": 1.0}, {"Ta": 1.0})]
-    candidates = [point("TaWB6", {"B": 0.75, "Ta": 0.125, "W": 0.125}, -0.02)]
-    chart = charts.hull_ternary(["B", "Ta", "W"], phases, edges, candidates)
-    rows = {r["formula"]: (r["x"], r["y"]) for r in values(chart) if "formula" in r}
-    corners = [np.array(rows[e]) for e in ("B", "Ta", "W")]
-    sides = [np.linalg.norm(corners[i] - corners[j]) for i, j in ((0, 1), (1, 2), (0, 2))]
-    assert sides == pytest.approx([1, 1, 1])
-    assert rows["TaWB"] == pytest.approx(tuple(np.mean(corners, axis=0)))
-    marks = {layer["mark"]["type"] for layer in chart.to_dict()["layer"]}
-    assert {"circle", "square", "point"} <= marks, "hull, other phases and candidates are told apart"
-    assert charts.hull_ternary(["B", "Ta", "W"], phases, edges).to_dict()
-
-
-def test_a_binary_hull_is_a_curve_through_its_stable_phases() -> None:
-    phases = [point("B", {"B": 1.0}, 0), point("Ta", {"Ta": 1.0}, 0), point("TaB", {"B": 0.5, "Ta": 0.5}, 0)]
-    chart = charts.hull_binary(["B", "Ta"], phases, [point("TaB2", {"B": 2 / 3, "Ta": 1 / 3}, 0.05)])
-    assert {r["formula"]: r["x"] for r in values(chart)}["TaB2"] == pytest.approx(1 / 3)
 
 
 def test_the_viewer_draws_every_atom_on_every_face_and_fetches_only_from_the_app() -> None:
