@@ -117,11 +117,14 @@ class ConvexHull:
             return np.zeros((1, 1), dtype=int), np.ones((1, 1, 1)), np.zeros((1, 1))
         entries = self._diagram.qhull_entries
         corners = np.array([sorted(f) for f in self._diagram.facets]).reshape(-1, size)
-        shares = self.fractions([e.composition.get_el_amt_dict() for e in entries])[corners]
-        energies = np.array([e.energy_per_atom for e in entries])[corners]
-        solid = np.abs(np.linalg.det(shares)) > 1e-12  # corners on one line have no plane
+        points = self.fractions([e.composition.get_el_amt_dict() for e in entries])
+        heights = np.array([e.energy_per_atom for e in entries])
+        shares, energies = points[corners], heights[corners]
+        solid = np.abs(np.linalg.det(shares)) > 1e-14  # corners on one line have no plane
         corners, shares, energies = corners[solid], shares[solid], energies[solid]
-        return corners, shares, np.linalg.solve(shares, energies[..., None])[..., 0]
+        potentials = np.linalg.solve(shares, energies[..., None])[..., 0]
+        under = (points @ potentials.T <= heights[:, None] + 1e-6).all(0)  # a broken plane would lift the whole hull
+        return corners[under], shares[under], potentials[under]
 
     def heights(self, fractions: np.ndarray) -> np.ndarray:
         """(M, E) atomic fractions -> (M,) energy of the hull there in eV/atom.

@@ -107,11 +107,12 @@ def check_count(rows: Sequence[Any], name: str) -> None:
 
 def system_of(found: Iterable[str], said: Sequence[str], name: str) -> str:
     """The chemical system of the phases, and of what the file says beside them. Raises HullFileError."""
-    elements = sorted(set(found) | {s.strip() for s in said if s.strip()})
+    present = set(found)
+    elements = sorted(present | {s.strip() for s in said if s.strip()})
     unknown = [e for e in elements if e not in NAMES]
     if unknown:
         raise HullFileError(f"{name}: {unknown[0][:20]!r} is no element.")
-    strangers = sorted(set(found) - set(said)) if said else []
+    strangers = sorted(present - set(said)) if said else []
     if strangers:
         raise HullFileError(f"{name}: {', '.join(strangers)} is no element of its system {'-'.join(said)}.")
     return "-".join(elements)

@@ -11,8 +11,9 @@ from typing import Any
 from core.data.formulas import parse_formula
 from core.energy.errors import MethodError, method_error
 from core.energy.hull import ConvexHull, HullError, Phase, Place, normal_system
+from core.energy.hull_checks import warnings_of
 from core.energy.hull_files import read_hull
-from core.energy.hull_source import HullFileError
+from core.energy.hull_source import HullFileError, HullSource, SourcePhase
 from core.energy.load import default_choice
 from core.settings import ASSETS, settings
 from core.workflows.context import UserError
@@ -42,8 +43,13 @@ class HullView:
 
     @property
     def warnings(self) -> list[str]:
-        """Why it should not be trusted blindly, in sentences."""
-        return [str(w) for w in self.row.notes.get("warnings", [])]
+        """Why it should not be trusted blindly, in sentences; found now for a hull that came before they were kept."""
+        if "warnings" in self.row.notes:
+            return [str(w) for w in self.row.notes["warnings"]]
+        row = self.row
+        phases = [SourcePhase(e.label, e.composition, e.formation, flag=e.flag) for e in self.entries]
+        source = HullSource(row.chemical_system, row.method, row.name, row.source, phases, len(phases))
+        return warnings_of(source, self.hull)
 
     @property
     def date(self) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from sqlalchemy.exc import IntegrityError
+
 from core.energy.hull import ConvexHull, HullError, Phase
 from core.energy.hull_checks import disagreement, warnings_of
 from core.energy.hull_source import HullSource, SourcePhase
@@ -25,23 +27,29 @@ def put_hull(source: HullSource) -> int:
     except HullError as error:
         raise UserError(str(error)) from error
     entries = [_entry(phase, value) for phase, value in zip(source.phases, above, strict=True)]
-    with store().session() as session:
-        return rows.add_hull(
-            session,
-            entries,
-            chemical_system=source.chemical_system,
-            method=source.method[:64],
-            name=source.name[:80],
-            source=source.source[:500],
-            notes=_notes(source, hull),
-        )
+    values = {
+        "chemical_system": source.chemical_system,
+        "method": source.method[:64],
+        "name": source.name[:80],
+        "source": source.source[:500],
+        "notes": _notes(source, hull),
+    }
+    try:
+        with store().session() as session:
+            return rows.add_hull(session, entries, **values)
+    except IntegrityError as error:  # two at once
+        raise UserError(_taken(source.chemical_system, source.method, source.name)) from error
 
 
 def check_new_hull(chemical_system: str, method: str, name: str) -> None:
     """Raises UserError where a hull of that system, method and name is here already."""
     with store().session() as session:
         if rows.find_hull(session, chemical_system, method[:64], name[:80]):
-            raise UserError(f"There is a hull {name[:80]!r} of {chemical_system} by {method} already.")
+            raise UserError(_taken(chemical_system, method, name))
+
+
+def _taken(chemical_system: str, method: str, name: str) -> str:
+    return f"There is a hull {name[:80]!r} of {chemical_system} by {method} already: choose another name."
 
 
 def _entry(phase: SourcePhase, above: float) -> dict[str, Any]:
