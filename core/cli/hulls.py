@@ -34,6 +34,10 @@ def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
     parser = add(hull, shared, "show", "the phases of a hull", _show)
     parser.add_argument("system")
     _add_choice(parser)
+    parser = add(hull, shared, "export", "a hull as JSON, which `hull import` takes, or as CSV", _export)
+    parser.add_argument("system")
+    parser.add_argument("file", type=Path, help="its name ends in .json, .json.gz or .csv")
+    _add_choice(parser)
     parser = add(hull, shared, "place", "the candidates of a folder (candidates.csv) on a hull", _place)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--system", required=True)
@@ -120,6 +124,22 @@ def _show(asked: argparse.Namespace) -> dict[str, Any]:
         stable = view.hull.stable()
         table(["formula", "eV/atom", "phase"], [[p.formula, f"{p.formation:.4f}", p.label] for p in stable])
     return _result(view)
+
+
+def _export(asked: argparse.Namespace) -> dict[str, Any]:
+    import gzip
+
+    from core.workflows.hulls_export import hull_csv, hull_json
+
+    view, name = _chosen(asked), asked.file.name.lower()
+    if not name.endswith((".json", ".json.gz", ".csv")):
+        raise UserError(f"{asked.file.name}: name a file that ends in .json, .json.gz or .csv.")
+    text = (hull_csv if name.endswith(".csv") else hull_json)(view).encode()
+    try:
+        asked.file.write_bytes(gzip.compress(text) if name.endswith(".gz") else text)
+    except OSError as error:
+        raise UserError(f"{asked.file} cannot be written: {error.strerror}.") from error
+    return {"file": str(asked.file), "entries": len(view.entries)}
 
 
 def _chosen(asked: argparse.Namespace) -> HullView:

@@ -69,7 +69,7 @@ def bundle_files(items: Sequence[BundleItem], manifest: Mapping[str, Any]) -> It
     table = io.StringIO()
     writer = csv.writer(table)
     writer.writerow(COLUMNS)
-    writer.writerows([["" if v is None else _plain(v) for v in row] for row in rows])
+    writer.writerows([["" if v is None else plain(v) for v in row] for row in rows])
     yield "candidates.csv", table.getvalue()
     xyz = io.StringIO()
     for frame in frames:
@@ -123,7 +123,7 @@ def _frame(structure: Structure, row: BundleRow) -> Any:
     return frame
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Numbers to six digits; text that a spreadsheet would run as a formula is kept from it."""
     if isinstance(value, float):
         return f"{value:.6f}"

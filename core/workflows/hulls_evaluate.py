@@ -7,15 +7,16 @@ corners would call too much stable.
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from core.crystals import Crystals, unpack_cells
+from core.crystals import Crystals, pack_cells, unpack_cells
 from core.data.formulas import parse_formula
 from core.energy.formation import References, formation_energy, load_references
 from core.energy.hull_source import HullSource, SourcePhase, is_formation_energy
@@ -78,14 +79,12 @@ def evaluate_hull(params: EvaluateHullParams, context: Context) -> dict[str, Any
     if view.row.method == potential.name:
         raise UserError(f"This hull is by {potential.name} already: candidates of that potential stand on it as it is.")
     references = _references(potential, view.hull.elements)
-    name = check_name(params.name or f"{view.row.name[:30]} again with {potential.name[:12]}"[:60])
-    check_new_hull(view.row.chemical_system, potential.name, name)
+    check_new_hull(view.row.chemical_system, potential.name, new_name(view, params))
     attached = attach_structures(view, params.near, params.at_most, params.aflow, context)
     if attached.missing:
         raise UserError(missing_sentence(view, attached.missing, params.aflow))
-    energies, statuses = _evaluate(attached, potential, references, params, context)
-    source = _source(view, attached, energies, statuses, potential, references, params, name)
-    hull_id = put_hull(source)
+    done = _evaluate(attached, potential, references, params, context)
+    hull_id = put_hull(_source(view, attached, done, references, params))
     return hull_result(hull_id) | {"compared": compare_hulls(view, get_hull_by_id(hull_id))}
 
 
@@ -146,81 +145,113 @@ def _references(potential: Potential, elements: Sequence[str]) -> References:
     return references
 
 
+@dataclass(frozen=True)
+class _Evaluated:
+    """A phase by the potential: eV/atom or None, how it ended, its space group, its cell (base64 of what is packed)."""
+
+    energy: float | None
+    status: str
+    group: int
+    cell: str
+
+
+class _Share:
+    """The context of one batch: its progress is a share of the whole."""
+
+    def __init__(self, context: Context, start: int, size: int, total: int) -> None:
+        self._context, self._start, self._size, self._total = context, start, size, total
+        self.job_id, self.folder, self.device = context.job_id, context.folder, context.device
+
+    def progress(self, fraction: float | None, message: str, eta_s: float | None = None) -> None:
+        done = self._start + self._size * (fraction or 0.0)
+        self._context.progress(done / self._total, f"{done:.0f} of {self._total} phases evaluated")
+
+    def metrics(self, step: int, **values: float) -> None:
+        self._context.metrics(step, **values)
+
+    def cancelled(self) -> bool:
+        return self._context.cancelled()
+
+
 def _evaluate(
     attached: Attached, potential: Potential, references: References, params: EvaluateHullParams, context: Context
-) -> tuple[list[float], list[str]]:
-    """Formation energies (eV/atom, NaN where it failed) and how each ended; batches done before are kept."""
+) -> list[_Evaluated]:
+    """Every entry by the potential, in order; batches that an interrupted run had done are kept."""
     kept = context.folder / "evaluated.json"
-    done: list[list[Any]] = _read_kept(kept, attached)
-    total = len(attached.cells)
-    for start in range(len(done), total, _BATCH):
-        context.progress(start / total, f"{start} of {total} phases evaluated with {potential.name}")
-        part = unpack_cells(attached.cells[start : start + _BATCH])
-        done += _evaluate_part(part, potential, references, params, context)
-        labels = [e.label for e in attached.entries]
+    labels = [e.label for e in attached.entries]
+    done = _read_kept(kept, labels)
+    for start in range(len(done), len(labels), _BATCH):
+        chosen = slice(start, start + _BATCH)
+        part = unpack_cells(attached.cells[chosen], [e.space_group for e in attached.entries[chosen]])
+        share = _Share(context, start, len(part), len(labels))
+        share.progress(0.0, "")
+        done += _evaluate_part(part, potential, references, params, share)
         partial = kept.with_suffix(".partial")
-        partial.write_text(json.dumps({"labels": labels, "done": done}))
+        partial.write_text(json.dumps({"labels": labels, "done": [asdict(d) for d in done]}))
         os.replace(partial, kept)
         if context.cancelled():
             raise Cancelled
-    energies = [math.nan if energy is None else float(energy) for energy, _ in done]
-    return energies, [str(status) for _, status in done]
+    return done
 
 
 def _evaluate_part(
     part: Crystals, potential: Potential, references: References, params: EvaluateHullParams, context: Context
-) -> list[list[Any]]:
+) -> list[_Evaluated]:
     if params.relax:
         asked = RelaxParams((), params.potential, True, params.fmax, params.steps)
         _, values = relax_crystals(part, asked, context)
-        return [[v["formation_after"], v["status"]] for v in values]
-    found = potential.evaluate(part)
-    energies = formation_energy(found.energy, part, references).tolist()
+        energies = [v["formation_after"] for v in values]
+        statuses = [str(v["status"]) for v in values]
+        groups, cells = [v["group_found"] or 0 for v in values], [v["cell"] or b"" for v in values]
+    else:
+        found = potential.evaluate(part)
+        energies = formation_energy(found.energy, part, references).tolist()
+        statuses = [f"failed: {p}" if p else "evaluated as it is" for p in found.problem]
+        groups, cells = part.group.tolist(), pack_cells(part)
     return [
-        [e if math.isfinite(e) else None, f"failed: {p}" if p else "evaluated as it is"]
-        for e, p in zip(energies, found.problem, strict=True)
+        _Evaluated(e if e is not None and math.isfinite(e) else None, s, int(g), base64.b64encode(c).decode())
+        for e, s, g, c in zip(energies, statuses, groups, cells, strict=True)
     ]
 
 
-def _read_kept(path: Path, attached: Attached) -> list[list[Any]]:
+def _read_kept(path: Path, labels: Sequence[str]) -> list[_Evaluated]:
     """What an interrupted run had of the same phases."""
     try:
         kept = json.loads(path.read_text())
-        same = kept["labels"] == [e.label for e in attached.entries]
-        return list(kept["done"]) if same else []
+        return [_Evaluated(**d) for d in kept["done"]] if kept["labels"] == list(labels) else []
     except (OSError, ValueError, KeyError, TypeError):
         return []
 
 
-def _source(
-    view: HullView,
-    attached: Attached,
-    energies: Sequence[float],
-    statuses: Sequence[str],
-    potential: Potential,
-    references: References,
-    params: EvaluateHullParams,
-    name: str,
-) -> HullSource:
+def _phases(view: HullView, attached: Attached, done: Sequence[_Evaluated]) -> tuple[list[SourcePhase], list[str]]:
+    """The phases of the new hull, and in words what failed. Raises UserError where that is a stable one."""
     corners = {p.label for p in view.hull.stable()}
     phases, failed = [], []
-    for entry, cell, energy, status in zip(attached.entries, attached.cells, energies, statuses, strict=True):
-        if not is_formation_energy(energy):
-            failed.append(f"{entry.formula} ({entry.label}): {status}")
+    for entry, found in zip(attached.entries, done, strict=True):
+        if found.energy is None or not is_formation_energy(found.energy):
+            failed.append(f"{entry.formula} ({entry.label}): {found.status}")
             if entry.label in corners:
-                raise UserError(f"A stable phase could not be evaluated with {potential.name}. {failed[-1]}.")
+                raise UserError(f"A stable phase could not be evaluated. {failed[-1]}.")
             continue
         content = {e: float(n) for e, n in parse_formula(entry.formula).items()}
-        text = f"{entry.source}; {status}" if entry.source else status
-        phases.append(SourcePhase(entry.label, content, energy, entry.space_group, text[:500], cell=cell))
+        text = f"{entry.source}; {found.status}" if entry.source else found.status
+        cell = base64.b64decode(found.cell)
+        phases.append(SourcePhase(entry.label, content, found.energy, found.group, text[:500], cell=cell))
     if not phases:
         raise UserError(
             f"The hull of {view.row.chemical_system} by {view.row.method} has no phase beside its elements."
         )
-    old = {k: getattr(view.row, k) for k in ("id", "chemical_system", "method", "name")}
+    return phases, failed
+
+
+def _source(
+    view: HullView, attached: Attached, done: Sequence[_Evaluated], references: References, params: EvaluateHullParams
+) -> HullSource:
+    phases, failed = _phases(view, attached, done)
+    stable = len(view.hull.stable()) - len(view.hull.elements)
     notes = {
-        "made_from": old,
-        "about": _about(view, potential, params, len(corners) - len(view.hull.elements), len(phases)),
+        "made_from": {k: getattr(view.row, k) for k in ("id", "chemical_system", "method", "name")},
+        "about": _about(view, references.method, params, stable, len(phases)),
         "references": references.name,
         "without_structure": attached.skipped[:200],
         "failed": failed[:200],
@@ -228,22 +259,27 @@ def _source(
     left_out = {"near the hull without a structure": len(attached.skipped), "failed": len(failed)}
     return HullSource(
         view.row.chemical_system,
-        potential.name,
-        name,
+        references.method,
+        new_name(view, params),
         f"phases of the hull {view.row.name} by {view.row.method}"[:500],
         phases,
         len(phases) + len(attached.skipped) + len(failed),
         {k: n for k, n in left_out.items() if n},
         notes=notes,
-        warnings=_unconverged(statuses),
+        warnings=_unconverged([d.status for d in done]),
     )
 
 
-def _about(view: HullView, potential: Potential, params: EvaluateHullParams, stable: int, count: int) -> str:
+def new_name(view: HullView, params: EvaluateHullParams) -> str:
+    """What the new hull is called. Raises UserError where the name asked for cannot be one."""
+    return check_name(params.name) if params.name else f"{view.row.name[:70]} again"
+
+
+def _about(view: HullView, method: str, params: EvaluateHullParams, stable: int, count: int) -> str:
     how = "relaxed and evaluated" if params.relax else "evaluated as they are"
     return (
         f"The {stable} stable phases of the hull {view.row.name!r} by {view.row.method} and {count - stable} more "
-        f"within {1000 * params.near:.0f} meV/atom of it, {how} with {potential.name}; elements by that potential's "
+        f"within {1000 * params.near:.0f} meV/atom of it, {how} with {method}; elements by that potential's "
         "references. Phases that only this potential would put on a hull, and nobody listed, are not here."
     )
 

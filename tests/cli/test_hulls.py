@@ -92,6 +92,28 @@ def test_what_cannot_be_done_is_one_sentence(
     assert len(err.strip().splitlines()) == 1
 
 
+def test_a_hull_goes_out_and_comes_in_again(
+    shared: Path, starter: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(capsys, "hull", "import", str(shared / "data" / "aflow" / "nhull_MnPdPt.json.gz"))
+    for system, method in (("Mn-Pd-Pt", "AFLOW"), ("B-Ta-W", "CHGNet-0.3.0")):
+        for name in ("out.json.gz", "out.csv"):
+            chosen = [system, "--method", method]
+            assert run(capsys, "hull", "export", chosen[0], str(tmp_path / name), *chosen[1:])[0] == 0
+            back = hulls.import_hull(tmp_path / name, name=f"back {name}")
+            first = hulls.get_hull(system, method, "starter" if system == "B-Ta-W" else "nhull_MnPdPt")
+            assert (back.row.chemical_system, back.row.method) == (system, method)
+            expected = {e.label: (e.formula, e.flag, e.space_group) for e in first.entries}
+            assert {e.label: (e.formula, e.flag, e.space_group) for e in back.entries} == expected
+            above = {e.label: e.above_hull for e in first.entries}
+            assert {e.label: e.above_hull for e in back.entries} == pytest.approx(above, abs=2e-6)
+            assert {p.label for p in back.hull.stable()} == {p.label for p in first.hull.stable()}
+            if name.endswith(".gz"):
+                assert [bool(e.cell) for e in back.entries] == [bool(e.cell) for e in first.entries]
+                assert back.about == first.about
+    assert run(capsys, "hull", "export", "B-Ta-W", "x.txt")[0] == 2
+
+
 @pytest.mark.slow
 def test_a_hull_is_built_and_evaluated_again_as_jobs(starter: Path) -> None:
     built = cli(starter, "hull", "build", "--dataset", "starter", "--system", "Ta-W", "--name", "proto")
