@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import streamlit as st
@@ -32,14 +33,11 @@ def file_form() -> None:
                 if not file:
                     st.warning("Choose a file.", icon=":material/info:")
                     return
-                (path,), names = save_uploads([file])
-                safe = "".join(c for c in names[0] if c.isalnum() or c in "._-") or "hull.json"
-                named = Path(path).with_name(f"{Path(path).name[:8]}-{safe}")
-                Path(path).rename(named)
-                try:
+                (path,), (own,) = save_uploads([file])
+                safe = "".join(c for c in own if c.isalnum() or c in "._- ") or "hull.json"
+                with tempfile.TemporaryDirectory(dir=Path(path).parent) as place:
+                    named = Path(path).rename(Path(place) / safe)  # its sentences name the user's file
                     made = import_hull(named, name.strip(), method.strip())
-                finally:
-                    named.unlink(missing_ok=True)
                 go("*", hull=made.row.id)
 
 

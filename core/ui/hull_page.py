@@ -20,8 +20,8 @@ from core.ui.hull_view import (
     show_plot,
 )
 from core.ui.widgets import counted, energy, go, plain, segments, selected_int
-from core.workflows.hull_export import hull_csv, hull_json
 from core.workflows.hulls import HullView, PlacedCandidate, place_candidates
+from core.workflows.hulls_export import hull_csv, hull_json
 from core.workflows.store import store
 from db import candidates as rows
 from db.tables import Hull
@@ -179,11 +179,11 @@ def _legend(picture: charts.HullPicture) -> str:
 
 def export_row(view: HullView) -> None:
     """The picture and the numbers as files."""
-    system = view.row.chemical_system
+    system, run = view.row.chemical_system, selected_int("run")
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown("**Take home**")
         for kind, mime in _IMAGES.items() if len(view.hull.elements) in (2, 3) else ():
-            make = partial(_image, view, kind)
+            make = partial(_image, view, -1 if run is None else run, kind)
             st.download_button(
                 kind.upper(), make, f"{system}.{kind}", mime, key=f"hull-{kind}", icon=":material/image:"
             )
@@ -194,7 +194,6 @@ def export_row(view: HullView) -> None:
         )  # fmt: skip
 
 
-def _image(view: HullView, kind: str) -> bytes:
-    """As the page draws it without filters."""
-    run = selected_int("run")
-    return charts.image(picture_of(view, candidates_over(view, -1 if run is None else run)), kind)
+def _image(view: HullView, run: int, kind: str) -> bytes:
+    """As the page draws it without filters; made when it is asked for, outside of the page's run."""
+    return charts.image(picture_of(view, candidates_over(view, run)), kind)
