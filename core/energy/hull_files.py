@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from core.data.formulas import FormulaError, parse_formula
-from core.data.readers.records import Problem, from_row
+from core.data.readers.records import Problem, from_row, with_species
 from core.energy.hull_aflow import from_aflow
 from core.energy.hull_source import (
     HullFileError,
@@ -99,6 +99,7 @@ def _own_phase(row: dict[str, Any], method: str, place: str) -> SourcePhase:
         made = SourcePhase(label, composition, energy, group_of(row), source, flag)
         return made if label else SourcePhase(made.formula, composition, energy, group_of(row), source, flag)
     try:
+        row = with_species(row)
         record = from_row(row, "", method)
     except Problem as problem:
         raise HullFileError(f"{place}: {problem.detail}.") from problem

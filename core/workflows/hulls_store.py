@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy.exc import IntegrityError
@@ -19,6 +20,7 @@ def put_hull(source: HullSource) -> int:
 
     Returns its id. Raises UserError where it is no hull or its name is taken.
     """
+    source = replace(source, method=_clean(source.method)[:64], name=_clean(source.name)[:80])
     check_new_hull(source.chemical_system, source.method, source.name)
     try:
         phases = [Phase(p.label, p.composition, p.formation) for p in source.shaping]
@@ -29,14 +31,14 @@ def put_hull(source: HullSource) -> int:
     entries = [_entry(phase, value) for phase, value in zip(source.phases, above, strict=True)]
     values = {
         "chemical_system": source.chemical_system,
-        "method": source.method[:64],
-        "name": source.name[:80],
+        "method": source.method,
+        "name": source.name,
         "source": source.source[:500],
         "notes": _notes(source, hull),
     }
     try:
         with store().session() as session:
-            return rows.add_hull(session, entries, **values)
+            return rows.add_hull(session, entries, **_clean(values))
     except IntegrityError as error:  # two at once
         raise UserError(_taken(source.chemical_system, source.method, source.name)) from error
 
@@ -52,16 +54,25 @@ def _taken(chemical_system: str, method: str, name: str) -> str:
     return f"There is a hull {name[:80]!r} of {chemical_system} by {method} already: choose another name."
 
 
+def _clean(value: Any) -> Any:
+    """Text as every database takes it: no NUL, no half of a surrogate pair."""
+    if isinstance(value, str):
+        return value.replace("\0", "").encode("utf-8", "replace").decode()
+    if isinstance(value, dict):
+        return {_clean(k): _clean(v) for k, v in value.items()}
+    return [_clean(v) for v in value] if isinstance(value, list) else value
+
+
 def _entry(phase: SourcePhase, above: float) -> dict[str, Any]:
     return {
-        "label": phase.label[:200],
+        "label": _clean(phase.label)[:200],
         "formula": phase.formula,
         "composition": dict(phase.composition),
         "formation": phase.formation,
         "above_hull": above,
         "space_group": phase.space_group,
-        "source": phase.source,
-        "flag": phase.flag,
+        "source": _clean(phase.source),
+        "flag": _clean(phase.flag),
         "cell": phase.cell,
     }
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import gzip
 import json
+import math
+import random
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from core.energy import hull_files, hull_source
+from core.energy.hull import ConvexHull, HullError, Phase
 from core.energy.hull_files import read_hull
 from core.energy.hull_source import HullFileError, HullSource
 
@@ -176,3 +180,51 @@ def test_files_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hull_source, "MAX_PHASES", 3)
     with pytest.raises(HullFileError, match="4 phases; 3 can be read"):
         read(NHULL)
+
+
+OWN = {
+    "chemical_system": "B-W",
+    "method": "M",
+    "entries": [
+        {"auid": "x", "pretty_formula": "BW", "enthalpy_formation_atom": -0.4},
+        {"auid": "y", "species": ["B", "W"], "composition": [1, 1], "geometry": [3, 3, 3, 90, 90, 90],
+         "positions_fractional": [[0, 0, 0], [0.5, 0.5, 0.5]], "enthalpy_formation_atom": -0.3},
+    ],
+}  # fmt: skip
+JUNK: list[Any] = [
+    None, True, 0, -1, float("inf"), float("nan"), "", "\x00", "\ud800", "Xx", "(BW)2", "B[W", "W" * 500, [], {}, [[]],
+    [1, 2], 10**30, "1e5", -0.5, ["B", "W"], [0.5, 0.5], "Fe-O",
+]  # fmt: skip
+
+
+def places(value: Any, above: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    keys = value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
+    return [above, *(p for k in keys for p in places(value[k], (*above, k)))]
+
+
+def spoiled(value: Any, rng: random.Random) -> Any:
+    """A copy with junk at some place."""
+    place = rng.choice(places(value)[1:])
+    value = copy.deepcopy(value)
+    inner = value
+    for key in place[:-1]:
+        inner = inner[key]
+    inner[place[-1]] = rng.choice(JUNK)
+    return value
+
+
+@pytest.mark.parametrize("value", [NHULL, CHULL, WEB, OWN])
+def test_a_spoiled_file_is_read_or_refused_in_words(value: Any) -> None:
+    rng = random.Random(0)
+    outcomes = set()
+    for _ in range(150):
+        try:
+            source = read(spoiled(value, rng))
+            hull = ConvexHull(
+                source.chemical_system, [Phase(p.label, p.composition, p.formation) for p in source.shaping]
+            )
+            assert all(math.isfinite(v) for v in hull.above())
+            outcomes.add("read")
+        except (HullFileError, HullError) as error:
+            outcomes.add(str(error).split()[0].strip(",:"))
+    assert {"read", "h.json"} <= outcomes <= {"read", "h.json", "The"}, "refusals begin with the file, or The hull …"

@@ -22,6 +22,8 @@ from core.workflows.hulls_build import BuildHullParams, build_hull
 from core.workflows.hulls_evaluate import EvaluateHullParams, attach_structures, evaluate_hull, list_evaluations
 from core.workflows.imports import ImportParams, import_files
 from core.workflows.relax import SYMPREC
+from core.workflows.store import store
+from db.tables import Hull
 from tests.aflux_server import AfluxServer
 from tests.conftest import TestContext
 
@@ -334,3 +336,35 @@ def test_a_hull_is_found_by_its_system_method_and_name(starter: Path) -> None:
     assert hulls.get_hull("B-Ta-W", M3GNET, "starter").row.id == view.row.id
     with pytest.raises(UserError, match=r"by M3GNet-MP-2021\.2\.8 named 'x'"):
         hulls.get_hull("B-Ta-W", M3GNET, "x")
+
+
+def csv_hull(folder: Path, label: str = "a") -> Path:
+    path = folder / "mine.csv"
+    path.write_text(f"formula,formation_energy,label\nTaB2,-0.5,{label}\nTaB,-0.6,b\n")
+    return path
+
+
+def test_a_hull_of_the_days_before_warnings_is_doubted_too(tmp_path: Path) -> None:
+    view = hulls.import_hull(csv_hull(tmp_path), method="PBE")
+    assert view.row.method == "PBE"
+    with store().session() as session:
+        kept = session.get(Hull, view.row.id)
+        assert kept is not None
+        kept.notes = {"about": "old"}
+    assert hulls.get_hull_by_id(view.row.id).warnings == view.warnings != []
+
+
+def test_two_that_import_the_same_hull_at_once_leave_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hulls.import_hull(csv_hull(tmp_path))
+    monkeypatch.setattr("core.workflows.hulls_store.check_new_hull", lambda *_: None)
+    with pytest.raises(UserError, match="There is a hull 'mine' of B-Ta by unknown already"):
+        hulls.import_hull(csv_hull(tmp_path))
+    assert len(hulls.list_hulls()) == 1
+
+
+def test_text_that_no_database_takes_is_mended(tmp_path: Path) -> None:
+    path = tmp_path / "odd.json"
+    rows = [{"auid": "a\x00b\ud800", "pretty_formula": "TaB", "enthalpy_formation_atom": -0.5, "source": "\x00"}]
+    path.write_text(json.dumps({"chemical_system": "B-Ta", "method": "M\x00", "about": "\ud800", "entries": rows}))
+    view = hulls.import_hull(path)
+    assert (view.row.method, view.entries[0].label, view.about) == ("M", "ab?", "?")

@@ -177,7 +177,7 @@ def _numbers(species: Any, composition: Any) -> np.ndarray:
         raise Problem("unknown element", f"{unknown[0][:20]!r} is no element")
     try:
         counts = [int(c) for c in composition]
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise Problem("malformed", "composition holds something that is no number") from error
     if not counts or min(counts) < 1 or sum(counts) > MAX_SITES:
         raise Problem("malformed", f"composition holds {sum(counts)} atoms; 1 to {MAX_SITES} can be used")
