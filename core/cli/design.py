@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,10 @@ def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
     parser.add_argument("--positions-only", action="store_true", help="leave the cell as it is")
     parser.add_argument("--fmax", type=float, default=0.05, help="eV/Å")
     parser.add_argument("--steps", type=int, default=500)
+    parser.add_argument("--keep-symmetry", action="store_true", help="keep each crystal's space group")
+    parser.add_argument("--symprec", type=float, default=0.1, help="Å, of the space groups before and after")
+    parser.add_argument("--trajectories", action="store_true", help="keep the frames, one safetensors file a structure")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda:0")
     parser.add_argument("--out", type=Path, required=True)
 
 
@@ -141,20 +145,40 @@ def _take_home(asked: argparse.Namespace, result: dict[str, Any]) -> dict[str, A
 
 def _relax(asked: argparse.Namespace) -> dict[str, Any]:
     from core.crystals import to_structures
+    from core.data.symmetry import detect_groups
     from core.export.bundle import BundleItem, write_folder
     from core.workflows.export import relaxed_row
     from core.workflows.relax import RelaxParams, read_structures, relax_crystals
 
     labels, crystals, problems = read_structures(asked.paths)
-    params = RelaxParams((), asked.potential, not asked.positions_only, asked.fmax, asked.steps)
-    relaxed, values = relax_crystals(crystals, params, Console())
+    params = RelaxParams(
+        (),
+        asked.potential,
+        not asked.positions_only,
+        asked.fmax,
+        asked.steps,
+        asked.keep_symmetry,
+        asked.symprec,
+        asked.trajectories,
+    )
+    console = Console(asked.device)
+    console.folder = folder = new_folder(asked.out)
+    relaxed, values = relax_crystals(crystals, params, console)
     before, after = to_structures(crystals), to_structures(relaxed.crystals)
     good = [i for i, v in enumerate(values) if not str(v["status"]).startswith("failed")]
-    items = [BundleItem(relaxed_row(labels[i], crystals, i, values[i]), before[i], after[i]) for i in good]
+    rows = [replace(relaxed_row(labels[i], crystals, i, values[i]), symprec=asked.symprec) for i in good]
+    items = [BundleItem(row, before[i], after[i]) for row, i in zip(rows, good, strict=True)]
+    groups = detect_groups(crystals, asked.symprec).tolist()
     report = [
-        {"label": n, **{k: v for k, v in value.items() if k != "cell"}} for n, value in zip(labels, values, strict=True)
+        {
+            "label": name,
+            "group_before": group or None,
+            **{k: v for k, v in value.items() if k != "cell"},
+            "status": status,
+        }
+        for name, group, value, status in zip(labels, groups, values, relaxed.status, strict=True)
     ]
-    folder, method = new_folder(asked.out), values[0]["method"]
+    method = values[0]["method"]
     write_folder(folder, items, {"energy_method": [method], "relaxation": asdict(params)})
     (folder / "relaxed.json").write_text(json.dumps(report, indent=1) + "\n")
     result = {"relaxed": len(good), "failed": len(values) - len(good), "unread": len(problems), "method": method}

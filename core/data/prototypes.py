@@ -60,6 +60,12 @@ def build(label: str, elements: Sequence[str]) -> Decoration:
     return Decoration(structure.composition.reduced_formula, label, structure)
 
 
+def elemental_prototypes(symbol: str, atoms: int) -> list[tuple[str, Structure]]:
+    """(label, cell as published) of the prototypes that are this element's own crystals, of up to `atoms` atoms."""
+    found = [(k, s) for k, s in _library().items() if {e.symbol for e in s.composition.elements} == {symbol}]
+    return sorted(((k, s.copy()) for k, s in found if len(s) <= atoms), key=lambda pair: pair[0])
+
+
 def choose_formulas(formulas: Sequence[str], limit: int | None, whole: Sequence[str] = (), seed: int = 0) -> list[str]:
     """At most `limit` of the formulas, drawn at random; those of the systems in `whole` ("B-Ta-W") are always taken."""
     systems = [set(system.split("-")) for system in whole]

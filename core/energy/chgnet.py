@@ -14,6 +14,8 @@ from torch import Tensor
 from core.crystals import Crystals, to_structures
 from core.energy.potential import EV_PER_ANGSTROM3_IN_GPA, Potential, PotentialError
 
+_UNTRAINED = frozenset(range(84, 89))  # Po to Ra: in its table, in no crystal it was trained on (Fr comes out at +2 eV)
+
 
 class CHGNet(Potential):
     """CHGNet 0.3.0. Its energies include the Materials Project's corrections: never mix them with M3GNet's."""
@@ -27,7 +29,7 @@ class CHGNet(Potential):
         with contextlib.redirect_stdout(io.StringIO()):  # it announces itself where --json prints
             self._network = ChgnetNetwork.load(model_name="0.3.0", use_device=device, verbose=False)
         self._network.eval().requires_grad_(False)
-        self.elements = frozenset(range(1, 95))
+        self.elements = frozenset(range(1, 95)) - _UNTRAINED
         digest = hashlib.sha256()
         for name, tensor in sorted(self._network.state_dict().items()):
             digest.update(name.encode() + tensor.cpu().numpy().tobytes())

@@ -11,27 +11,23 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from core.crystals import Crystals, concatenate, from_structures
+from core.energy.elemental_forms import implausible, other_forms, published_forms
 from core.energy.potential import Potential
 from core.energy.relaxation import RelaxationConfig, relax, relax_volume
 from core.settings import ASSETS
 
-if TYPE_CHECKING:
-    from pymatgen.core import Element
-
 _FULLY_RELAXED = 4  # of an element's forms, the lowest so many after the volume alone
-_METALLIC = frozenset({"A_cF4_225_a", "A_cI2_229_a", "A_hP2_194_c", "A_hP4_194_ac", "A_hR3_166_ac"})
-_NOT_TRIED = frozenset({"Mn", "Hg"})
+_HOLE = 0.05  # eV/atom: a form that lies deeper than this below all known ones is a hole of the potential
 
 
 @dataclass(frozen=True)
 class References:
-    """energies: eV/atom of each element's lowest form; forms: which prototype that is; both by symbol."""
+    """energies: eV/atom of each element's lowest form; forms: the name of that form; both by symbol."""
 
     method: str
     weights_hash: str
@@ -68,34 +64,38 @@ def load_references(method: str, folder: Path = ASSETS / "references") -> Refere
 
 
 def compute_reference(symbol: str, potential: Potential) -> tuple[float, str]:
-    """(eV/atom, prototype) of an element's lowest form among AFLOW's elemental prototypes of up to 20 atoms.
+    """(eV/atom, name of the form) of an element's lowest plausible crystal.
 
-    All are brought to zero pressure, the four lowest are relaxed fully. Metals are tried in the forms that
-    they are known to take: some potentials have holes elsewhere (M3GNet puts niobium with atoms 2.3 Å apart 2.9 eV
-    below its bcc crystal). NaN where the potential fails on all of them.
+    Tried are its published forms from their published cells, and AFLOW's elemental prototypes: all brought to zero
+    pressure, the four lowest relaxed fully with the published ones. What a potential makes of them counts only
+    while `implausible` has nothing against it, and no prototype counts that lies more than 50 meV/atom below every
+    published form (CHGNet puts neon as diamond 0.14 eV below its crystal). NaN and why where nothing is left.
     """
-    from pymatgen.core import Element
-
-    from core.data.prototypes import build, decorate
-
-    forms = decorate([symbol], atoms=(1, 20), min_polymorphs=1).get(symbol, [])
-    if _takes_metallic_forms(Element(symbol)):
-        forms = [form for form in forms if form[0] in _METALLIC]
-    crystals = concatenate([from_structures([build(label, names).structure]) for label, names in forms])
-    crystals, found = relax_volume(crystals, potential)
-    per_atom = (found.energy / crystals.natoms).nan_to_num(nan=math.inf)
-    lowest = per_atom.argsort()[:_FULLY_RELAXED]
-    relaxed = relax(crystals[lowest], potential, RelaxationConfig())
-    energies = (relaxed.energy_after / relaxed.crystals.natoms).nan_to_num(nan=math.inf)
-    best = int(energies.argmin())
-    value = float(energies[best])
-    return (value if math.isfinite(value) else math.nan), forms[int(lowest[best])][0]
-
-
-def _takes_metallic_forms(element: Element) -> bool:
-    """Closely packed or bcc at low temperature; not so manganese and mercury, which are left out."""
-    kinds = (element.is_transition_metal, element.is_alkali, element.is_alkaline, element.is_lanthanoid)
-    return any(kinds) or element.symbol in ("Al", "Tl", "Pb")
+    published, others = published_forms(symbol), other_forms(symbol)
+    names = [name for name, _ in published]
+    parts = [from_structures([s for _, s in published])] if published else []
+    if others:
+        crystals, found = relax_volume(from_structures([s for _, s in others]), potential)
+        bad = torch.tensor([bool(p) for p in implausible(symbol, crystals)]) | ~found.ok
+        per_atom = torch.where(bad, math.inf, found.energy / crystals.natoms)
+        lowest = [i for i in per_atom.argsort()[:_FULLY_RELAXED].tolist() if math.isfinite(per_atom[i])]
+        names += [others[i][0] for i in lowest]
+        parts += [crystals[lowest]] if lowest else []
+    if not parts:
+        return math.nan, "no form of it is a crystal with this potential"
+    relaxed = relax(concatenate(parts), potential, RelaxationConfig())
+    energies = relaxed.energy_after / relaxed.crystals.natoms
+    against = implausible(symbol, relaxed.crystals)
+    for i, reason in enumerate(against):
+        against[i] = relaxed.status[i] if not bool(torch.isfinite(energies[i])) else reason
+    good = [i for i, reason in enumerate(against) if not reason]
+    if not good:
+        return math.nan, "; ".join(f"{n}: {reason}" for n, reason in zip(names, against, strict=True))
+    best = min(good, key=lambda i: float(energies[i]))
+    known = [i for i in good if i < len(published)]
+    if known and float(energies[best]) < min(float(energies[i]) for i in known) - _HOLE:
+        best = min(known, key=lambda i: float(energies[i]))
+    return float(energies[best]), names[best]
 
 
 def compute_references(potential: Potential, symbols: Sequence[str], path: Path) -> References:
@@ -127,7 +127,7 @@ def compute_references(potential: Potential, symbols: Sequence[str], path: Path)
 def main() -> None:
     """`python -m core.energy.formation m3gnet|chgnet [SYMBOL …]`: add to assets/references/<method>.json.
 
-    Without symbols: the metals. B, C and Si were named.
+    Without symbols: every element the potential knows. What the file holds already is left as it is.
     """
     import sys
 
@@ -138,8 +138,7 @@ def main() -> None:
 
     torch.set_num_threads(1)
     potential = load_potential(sys.argv[1], settings().m3gnet)
-    every = [Element.from_Z(z) for z in sorted(potential.elements)]
-    symbols = sys.argv[2:] or [e.symbol for e in every if _takes_metallic_forms(e) and e.symbol not in _NOT_TRIED]
+    symbols = sys.argv[2:] or [Element.from_Z(z).symbol for z in sorted(potential.elements)]
     compute_references(potential, symbols, ASSETS / "references" / f"{potential.name}.json")
 
 

@@ -15,7 +15,9 @@ from core.crystals import Crystals
 EV_PER_ANGSTROM3_IN_GPA = 160.21766208
 MIN_VOLUME = 1.0  # Å³: nothing smaller is a crystal
 MIN_DISTANCE = 0.5  # Å
+_USUAL_WORK = 2000  # bonds and pairs of bonds of an atom in 8 Å³, denser than most crystals
 MAX_VOLUME_PER_ATOM = 300.0  # Å³: atoms so far apart no longer see each other
+MAX_WORK = 2_000_000  # bonds and pairs of bonds of one crystal: more takes gigabytes
 
 
 class PotentialError(ValueError):
@@ -26,7 +28,7 @@ class PotentialError(ValueError):
 class Evaluation:
     """energy (B,) eV per crystal, forces (B, N, 3) eV/Å, stress (B, 3, 3) eV/Å³, all float64.
 
-    `problem` is "" where the crystal was evaluated, else why not; its numbers are NaN.
+    `problem` is "" where the crystal was evaluated, else why not, as "word: sentence"; its numbers are NaN.
     """
 
     energy: Tensor
@@ -46,13 +48,15 @@ class Potential(ABC):
     name: the energy method, with its release: "M3GNet-MP-2021.2.8"
     elements: atomic numbers it was trained on
     weights_hash: SHA-256 of its weights
-    atoms_per_batch: how many atoms go through the network at once
+    atoms_per_batch: how many atoms go through the network at once; halved for good when memory runs out
+    cutoff, triple_cutoff: Å, up to where it sees bonds and the angles between bonds
     """
 
     name: str
     elements: frozenset[int]
     weights_hash: str
     atoms_per_batch = 400
+    cutoff, triple_cutoff = 5.0, 4.0
 
     @abstractmethod
     def predict(self, crystals: Crystals) -> tuple[Tensor, Tensor, Tensor]:
@@ -70,31 +74,76 @@ class Potential(ABC):
         energy = torch.full((b,), math.nan, dtype=torch.float64)
         forces = torch.full((b, n, 3), math.nan, dtype=torch.float64)
         stress = torch.full((b, 3, 3), math.nan, dtype=torch.float64)
-        for rows in _batches(crystals, problem, self.atoms_per_batch):
+        work = self.work(crystals)
+        for i in torch.nonzero(work > MAX_WORK).flatten().tolist():
+            problem[i] = (
+                problem[i] or f"packed too densely: {float(crystals.volume[i] / crystals.natoms[i]):.2f} Å³ per atom"
+            )
+        good = [i for i, p in enumerate(problem) if not p]
+        for rows in batches(good, crystals.natoms, work, self.atoms_per_batch):
             for part, values in self._predict_guarded(crystals, rows, problem):
                 width = values[1].shape[1]
                 energy[part], stress[part] = values[0].double(), values[2].double()
                 forces[part, :width] = values[1].double() * hand[part].double()
         forces[~crystals.mask] = 0.0
         for i in torch.nonzero(~torch.isfinite(energy)).flatten().tolist():
-            problem[i] = problem[i] or f"{self.name} gives no finite energy"
+            problem[i] = problem[i] or f"no finite energy: {self.name} gives none"
         return Evaluation(energy, forces, stress, problem)
+
+    def work(self, crystals: Crystals) -> Tensor:
+        """(B,) how many bonds, and pairs of bonds at one atom, are to be expected: memory and time go by them."""
+        density = crystals.natoms / crystals.volume.double().clamp(min=1e-9)
+        bonds, angles = (4.19 * density * r**3 for r in (self.cutoff, self.triple_cutoff))
+        return crystals.natoms * (bonds + angles**2)
 
     def _predict_guarded(
         self, crystals: Crystals, rows: list[int], problem: list[str]
     ) -> list[tuple[list[int], tuple[Tensor, Tensor, Tensor]]]:
-        """The batch at once; where that fails, its crystals one by one, and the culprits named."""
+        """The batch at once; where memory runs out its halves, where it fails its crystals one by one."""
         try:
             return [(rows, self.predict(crystals[rows].trim()))]
         except Exception as error:
+            full = is_out_of_memory(error)
             if len(rows) == 1:
-                problem[rows[0]] = f"{self.name} cannot evaluate it: {error}"
+                reason = f"out of memory: alone it is too large for {self.name} here"
+                problem[rows[0]] = reason if full else f"cannot be evaluated: {self.name} says {error}"
                 return []
-            return [part for row in rows for part in self._predict_guarded(crystals, [row], problem)]
+        if full:
+            self.atoms_per_batch = max(1, min(self.atoms_per_batch, int(crystals.natoms[rows].sum())) // 2)
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            parts = [rows[: len(rows) // 2], rows[len(rows) // 2 :]]
+        else:
+            parts = [[row] for row in rows]
+        return [done for part in parts for done in self._predict_guarded(crystals, part, problem)]
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """True for what torch and Python raise when a device or the machine has no memory left."""
+    refused = ("can't allocate memory", "not enough memory")
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(word in str(error) for word in refused)
+
+
+def batches(rows: Sequence[int], natoms: Tensor, work: Tensor, atoms: int, crystals: int = 10_000) -> list[list[int]]:
+    """The rows by size, in groups of at most so many atoms, usual work for so many atoms, and crystals.
+
+    natoms, work: (B,) of all crystals. A crystal that is larger than a group is a group of its own.
+    """
+    size, load = natoms.tolist(), work.tolist()
+    groups: list[list[int]] = []
+    held = heavy = 0.0
+    for row in sorted(rows, key=lambda i: (size[i], load[i])):
+        too_much = held + size[row] > atoms or heavy + load[row] > atoms * _USUAL_WORK
+        if not groups or too_much or len(groups[-1]) == crystals:
+            groups.append([])
+            held = heavy = 0.0
+        groups[-1].append(row)
+        held, heavy = held + size[row], heavy + load[row]
+    return groups
 
 
 def screen(crystals: Crystals, elements: frozenset[int]) -> list[str]:
-    """Per crystal: "" or why no potential should be asked about it."""
+    """Per crystal: "" or why no potential should be asked about it, as "word: sentence"."""
     from pymatgen.core import Element
 
     problems = []
@@ -102,15 +151,19 @@ def screen(crystals: Crystals, elements: frozenset[int]) -> list[str]:
     for i, (volume, distance, natoms) in enumerate(zip(volumes, distances, crystals.natoms.tolist(), strict=True)):
         unknown = set(crystals.numbers[i][crystals.mask[i]].tolist()) - elements
         if natoms == 0 or not math.isfinite(volume):
-            problems.append("it has no atoms or no finite cell")
+            problems.append("no cell: it has no atoms or no finite cell")
         elif unknown:
-            problems.append(f"the potential does not know {', '.join(Element.from_Z(z).symbol for z in unknown)}")
+            problems.append(
+                f"unknown element: the potential does not know {', '.join(Element.from_Z(z).symbol for z in unknown)}"
+            )
         elif volume < MIN_VOLUME:
-            problems.append(f"its cell holds {volume:.2f} Å³, less than {MIN_VOLUME:g}")
+            problems.append(f"cell under {MIN_VOLUME:g} Å³: it holds {volume:.2f} Å³")
         elif volume > MAX_VOLUME_PER_ATOM * natoms:
-            problems.append(f"its cell holds {volume / natoms:.0f} Å³ per atom, more than {MAX_VOLUME_PER_ATOM:g}")
+            problems.append(
+                f"atoms too far apart: {volume / natoms:.0f} Å³ per atom, more than {MAX_VOLUME_PER_ATOM:g}"
+            )
         elif not distance >= MIN_DISTANCE:
-            problems.append(f"two atoms are {distance:.2f} Å apart, less than {MIN_DISTANCE:g}")
+            problems.append(f"atoms under {MIN_DISTANCE:g} Å: two are {distance:.2f} Å apart")
         else:
             problems.append("")
     return problems
@@ -173,18 +226,3 @@ def _compact(sites: Tensor, lattice: Tensor) -> tuple[Tensor, Tensor]:
 
     reduced = torch.from_numpy(Lattice(lattice.numpy()).get_lll_reduced_lattice().matrix.copy())
     return sites @ lattice @ torch.linalg.inv(reduced), reduced
-
-
-def _batches(crystals: Crystals, problem: Sequence[str], atoms: int) -> list[list[int]]:
-    """Rows without a problem, by size, in groups of about `atoms` atoms."""
-    natoms = crystals.natoms.tolist()
-    rows = sorted((i for i, p in enumerate(problem) if not p), key=lambda i: natoms[i])
-    groups: list[list[int]] = []
-    size = atoms
-    for row in rows:
-        if size + natoms[row] > atoms:
-            groups.append([])
-            size = 0
-        groups[-1].append(row)
-        size += natoms[row]
-    return groups

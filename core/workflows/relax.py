@@ -2,41 +2,53 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from core.crystals import Crystals, concatenate, pack_cells, unpack_cells
+from core.crystals import Crystals, pack_cells, unpack_cells
 from core.data.readers.parsing import parse_rows
 from core.data.readers.sources import SourceError, raw_rows
-from core.data.symmetry import detect_groups
+from core.data.symmetry import detect_group, detect_groups
 from core.energy.formation import formation_energy, load_references
 from core.energy.load import choices, default_choice, load_potential
 from core.energy.potential import Potential, PotentialError
-from core.energy.relaxation import RelaxationConfig, Relaxed, relax
+from core.energy.relaxation import RelaxationConfig, Relaxed, relax, short_status
+from core.energy.trajectory import MAX_FRAMES, Trajectory, TrajectoryError, load_trajectory, save_trajectory
 from core.settings import settings
 from core.workflows.context import Cancelled, Context, UserError
 from core.workflows.store import store
 from db import candidates as rows
+from db.tables import Job
 
-_BATCH = 16
-SYMPREC = 0.1  # Å, of the space group after relaxation
+log = logging.getLogger(__name__)
+
+_PART = 64  # candidates whose results are written together
+_PART_GPU = 1024
+SYMPREC = 0.1  # Å, of the space group before and after relaxation
 
 
 @dataclass(frozen=True)
 class RelaxParams:
-    """candidate_ids: of the store; potential: "m3gnet", "chgnet" or "" for the default; cell: move the cell too."""
+    """candidate_ids: of the store; potential: "m3gnet", "chgnet" or "" for the default; cell: move the cell too.
+
+    symmetry: keep each crystal's space group; symprec: Å, of the groups kept and found; trajectories: keep the frames
+    """
 
     candidate_ids: tuple[int, ...]
     potential: str = ""
     cell: bool = True
     fmax: float = 0.05
     steps: int = 500
+    symmetry: bool = False
+    symprec: float = SYMPREC
+    trajectories: bool = True
 
 
 def relax_candidates(params: RelaxParams, context: Context) -> dict[str, Any]:
@@ -44,8 +56,8 @@ def relax_candidates(params: RelaxParams, context: Context) -> dict[str, Any]:
 
     After an interruption, what this job has done already is left alone. Returns relaxed, failed, method.
     """
+    config = _config(params)
     potential = potential_for(params.potential, context.device)
-    config = RelaxationConfig(params.cell, params.fmax, params.steps)
     with store().session() as session:
         done = {
             r.candidate_id: r.status
@@ -55,8 +67,9 @@ def relax_candidates(params: RelaxParams, context: Context) -> dict[str, Any]:
     todo = [i for i in params.candidate_ids if i not in done]
     statuses = list(done.values())
     started = time.monotonic()
-    for start in range(0, len(todo), _BATCH):
-        part = todo[start : start + _BATCH]
+    size = _part_of(context.device)
+    for start in range(0, len(todo), size):
+        part = todo[start : start + size]
         relaxed = _relax_rows(part, potential, config, context, len(params.candidate_ids), len(done) + start)
         statuses += relaxed
         if context.cancelled():
@@ -83,17 +96,88 @@ def _relax_rows(
 
     crystals = unpack_cells([c.cell for c in found])
     result = relax(crystals, potential, config, on_step, context.cancelled)
-    if context.cancelled():
-        return []
-    values = relaxation_values(result, potential)
+    ended = [i for i in range(len(found)) if has_ended(result, i)]  # all, unless it was cancelled
+    values = relaxation_values(result, potential, config.symprec)
+    for i in ended:
+        _write_trajectory(result, i, context.folder, found[i].id, values[i], crystals, config)
     with store().session() as session:
-        for candidate, value in zip(found, values, strict=True):
-            rows.put_relaxation(session, candidate_id=candidate.id, job_id=context.job_id, **value)
-    return result.status
+        for i in ended:
+            rows.put_relaxation(session, candidate_id=found[i].id, job_id=context.job_id, **values[i])
+    return [result.status[i] for i in ended]
 
 
-def relaxation_values(result: Relaxed, potential: Potential) -> list[dict[str, Any]]:
-    """Rows of relaxations: energies in eV/atom, NULL where they are unknown."""
+def has_ended(result: Relaxed, index: int) -> bool:
+    """False for a crystal that was left on its way, because the run was cancelled."""
+    return result.status[index].startswith("failed") or bool(torch.isfinite(result.energy_after[index]))
+
+
+def _config(params: RelaxParams) -> RelaxationConfig:
+    """Raises UserError for numbers that cannot be meant."""
+    for name, value in (("largest force", params.fmax), ("tolerance of the symmetry", params.symprec)):
+        if not (math.isfinite(value) and value > 0):
+            raise UserError(f"The {name} has to be larger than 0, not {value:g}.")
+    if params.steps < 0:
+        raise UserError(f"A relaxation takes 0 steps or more, not {params.steps}.")
+    frames = MAX_FRAMES if params.trajectories else 0
+    return RelaxationConfig(params.cell, params.fmax, params.steps, 0, params.symmetry, params.symprec, frames)
+
+
+def _part_of(device: str) -> int:
+    return _PART if device == "cpu" else _PART_GPU
+
+
+def trajectory_path(folder: Path, candidate_id: int) -> Path:
+    """Where a job keeps the trajectory of a candidate."""
+    return folder / "trajectories" / f"{candidate_id}.safetensors"
+
+
+def _write_trajectory(
+    result: Relaxed,
+    index: int,
+    folder: Path,
+    name: int,
+    values: dict[str, Any],
+    start: Crystals,
+    config: RelaxationConfig,
+) -> None:
+    """The frames with what they are; a full disk costs the frames, not the relaxation."""
+    found = result.trajectories[index] if result.trajectories else None
+    if found is None:
+        return
+    about = {
+        "method": str(values["method"]),
+        "status": result.status[index],
+        "group_before": str(detect_group(start, index, config.symprec)),
+        "group_after": str(values["group_found"] or 0),
+        "symprec": f"{config.symprec:g}",
+        "kept_symmetry": str(config.symmetry).lower(),
+    }
+    try:
+        save_trajectory(replace(found, about=about), trajectory_path(folder, name))
+    except OSError as error:
+        log.warning("no trajectory of %s: %s", name, error)
+
+
+def read_trajectory(candidate_id: int, method: str = "") -> Trajectory | None:
+    """The frames of a candidate's relaxation, by a method or its latest; None where none were kept.
+
+    `about` says method, status, group_before, group_after, symprec. Raises UserError for a damaged file.
+    """
+    with store().session() as session:
+        found = [r for r in rows.relaxations(session, [candidate_id], method or None) if r.job_id is not None]
+        latest = max(found, key=lambda r: r.created_at, default=None)
+        job = session.get(Job, latest.job_id) if latest else None
+    path = trajectory_path(Path(job.folder), candidate_id) if job and job.folder else None
+    if path is None or not path.is_file():
+        return None
+    try:
+        return load_trajectory(path)
+    except TrajectoryError as error:
+        raise UserError(f"The frames of this relaxation cannot be shown: {error}. Relax it again.") from error
+
+
+def relaxation_values(result: Relaxed, potential: Potential, symprec: float = SYMPREC) -> list[dict[str, Any]]:
+    """Rows of relaxations: energies in eV/atom, NULL where they are unknown; a failure by its word alone."""
     crystals = result.crystals
     natoms = crystals.natoms
     try:
@@ -101,7 +185,7 @@ def relaxation_values(result: Relaxed, potential: Potential) -> list[dict[str, A
         formation = [formation_energy(e, crystals, references) for e in (result.energy_before, result.energy_after)]
     except ValueError:
         formation = [result.energy_before * math.nan] * 2
-    groups = detect_groups(crystals, SYMPREC).tolist()
+    groups = detect_groups(crystals, symprec).tolist()
     cells = pack_cells(crystals)
     values = []
     for i, status in enumerate(result.status):
@@ -109,7 +193,7 @@ def relaxation_values(result: Relaxed, potential: Potential) -> list[dict[str, A
         values.append(
             {
                 "method": potential.name,
-                "status": status,
+                "status": short_status(status),
                 "steps": int(result.steps[i]),
                 "total_before": _number(result.energy_before[i] / natoms[i]),
                 "total_after": _number(result.energy_after[i] / natoms[i]),
@@ -162,28 +246,23 @@ def read_structures(paths: Sequence[Path]) -> tuple[list[str], Crystals, list[tu
 
 
 def relax_crystals(crystals: Crystals, params: RelaxParams, context: Context) -> tuple[Relaxed, list[dict[str, Any]]]:
-    """Relax crystals that are not in the store; returns them with the values that a relaxation row has."""
+    """Relax crystals that are not in the store; returns them with the values that a relaxation row has.
+
+    Where they were asked for, trajectories are written as they would be by a job; crystals count from 1.
+    """
+    config = _config(params)
     potential = potential_for(params.potential, context.device)
-    parts = []
-    config = RelaxationConfig(params.cell, params.fmax, params.steps)
-    for start in range(0, len(crystals), _BATCH):
-        context.progress(start / len(crystals), f"{start} of {len(crystals)} relaxed")
-        parts.append(relax(crystals[start : start + _BATCH], potential, config, None, context.cancelled))
-        if context.cancelled():
-            raise Cancelled
-    values = [value for part in parts for value in relaxation_values(part, potential)]
-    return _join(parts), values
 
+    def on_step(finished: int, step: int) -> None:
+        context.progress(finished / len(crystals), f"{finished} of {len(crystals)} relaxed, step {step}")
 
-def _join(parts: Sequence[Relaxed]) -> Relaxed:
-    return Relaxed(
-        concatenate([p.crystals for p in parts]),
-        torch.cat([p.energy_before for p in parts]),
-        torch.cat([p.energy_after for p in parts]),
-        torch.cat([p.steps for p in parts]),
-        torch.cat([p.max_force for p in parts]),
-        [status for p in parts for status in p.status],
-    )
+    relaxed = relax(crystals, potential, config, on_step, context.cancelled)
+    if context.cancelled():
+        raise Cancelled
+    values = relaxation_values(relaxed, potential, config.symprec)
+    for i in range(len(crystals)):
+        _write_trajectory(relaxed, i, context.folder, i + 1, values[i], crystals, config)
+    return relaxed, values
 
 
 def _number(value: Any) -> float | None:

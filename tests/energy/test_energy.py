@@ -23,6 +23,7 @@ from core.energy.known_phases import KNOWN_PHASES
 from core.energy.load import choices, default_choice, load_potential, prove
 from core.energy.potential import Potential, PotentialError, screen, shortest_distances
 from core.energy.relaxation import CONVERGED, RelaxationConfig, relax, relax_volume
+from tests.energy.one_by_one import OneByOne
 
 
 @pytest.fixture(params=["chgnet", "m3gnet"])
@@ -98,7 +99,7 @@ def test_a_batch_gives_what_one_by_one_gives_and_a_bad_crystal_sinks_nobody(pote
     mixed = from_structures([structures[0], *bad, *structures[1:]])
     found = potential.evaluate(mixed)
     assert found.ok.tolist() == [True, False, False, False, False, True, True, True]
-    words = ["0.03 Å apart", "0.73 Å³", "does not know Lr", "Å³ per atom"]
+    words = ["under 0.5 Å: two are 0.03", "under 1 Å³: it holds 0.73", "unknown element: ", "too far apart: 64000 Å³"]
     assert all(word in problem for word, problem in zip(words, found.problem[1:5], strict=True))
     alone = torch.stack([potential.evaluate(from_structures([s])).energy[0] for s in structures])
     torch.testing.assert_close(found.energy[found.ok], alone, atol=2e-4, rtol=1e-5)
@@ -121,28 +122,17 @@ def test_the_adapter_is_a_torch_sim_model(potential: Potential) -> None:
     """torch-sim's own validator, which compares batched with single evaluations."""
     from torch_sim.models.interface import validate_model_outputs
 
-    from core.energy.relaxation import _TorchSimModel
+    from core.energy.torch_sim_model import TorchSimModel
 
-    validate_model_outputs(_TorchSimModel(potential), torch.device("cpu"), torch.float64)
+    validate_model_outputs(TorchSimModel(potential), torch.device("cpu"), torch.float64)
 
 
 @pytest.mark.slow
 def test_batched_relaxation_ends_where_ase_ends(potential: Potential) -> None:
     """Energies within 2 meV/atom of FIRE with a Fréchet cell filter in ASE, one by one."""
-    from ase.calculators.calculator import Calculator, all_changes
     from ase.filters import FrechetCellFilter
     from ase.optimize import FIRE
-    from ase.stress import full_3x3_to_voigt_6_stress
     from pymatgen.io.ase import AseAtomsAdaptor
-
-    class OneByOne(Calculator):  # type: ignore[misc]
-        implemented_properties = ("energy", "forces", "stress")
-
-        def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
-            super().calculate(atoms, properties, system_changes)
-            found = potential.evaluate(from_structures([AseAtomsAdaptor.get_structure(self.atoms)]))
-            stress = full_3x3_to_voigt_6_stress(found.stress[0].numpy())
-            self.results = {"energy": float(found.energy[0]), "forces": found.forces[0].numpy(), "stress": stress}
 
     crystals = shaken()
     relaxed = relax(crystals, potential, RelaxationConfig(fmax=0.02, steps=300))
@@ -151,7 +141,7 @@ def test_batched_relaxation_ends_where_ase_ends(potential: Potential) -> None:
     assert bool((relaxed.max_force < 0.02).all())
     for i, structure in enumerate(to_structures(crystals)):
         atoms = AseAtomsAdaptor.get_atoms(structure)
-        atoms.calc = OneByOne()
+        atoms.calc = OneByOne(potential)
         FIRE(FrechetCellFilter(atoms), logfile=None).run(fmax=0.02, steps=300)
         difference = abs(atoms.get_potential_energy() - float(relaxed.energy_after[i])) / len(atoms)
         assert difference < 0.002, structure.formula
@@ -166,7 +156,7 @@ def test_positions_only_leaves_the_cell_and_failures_say_why() -> None:
     close = Structure(Lattice.cubic(3), ["Ta", "Ta"], [[0, 0, 0], [0.01, 0, 0]])
     mixed = from_structures([close, to_structures(crystals)[1]])
     found = relax(mixed, potential, config)
-    assert found.status[0].startswith("failed: two atoms are 0.03 Å apart")
+    assert found.status[0].startswith("failed: atoms under 0.5 Å: two are 0.03 Å apart")
     assert torch.isnan(found.energy_after[0])
     assert torch.equal(found.crystals.frac[0], mixed.frac[0])
     assert torch.isfinite(found.energy_after[1])

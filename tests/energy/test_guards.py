@@ -99,8 +99,8 @@ def test_a_relaxation_finds_a_minimum_known_in_closed_form() -> None:
 def test_a_cell_that_breaks_the_optimiser_fails_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = relaxation.frechet_cell_fire
 
-    def brittle(model):
-        init, advance = whole(model)
+    def brittle(model, **options):
+        init, advance = whole(model, **options)
 
         def step(state):
             if bool((state.volume > 38).any()):
@@ -116,7 +116,7 @@ def test_a_cell_that_breaks_the_optimiser_fails_alone(monkeypatch: pytest.Monkey
     assert float(start.volume[1]) < 38
     seen: list[int] = []
     relaxed = relax(start, Springs(), RelaxationConfig(steps=5, fmax=1e-9), lambda finished, _: seen.append(finished))
-    assert relaxed.status[2] == "failed: the relaxation broke down: the matrix logarithm of this cell does not exist"
+    assert relaxed.status[2] == "failed: broke down: the matrix logarithm of this cell does not exist"
     assert torch.equal(relaxed.crystals.lattice[2], start.lattice[2])
     assert [s.startswith("stopped") for s in relaxed.status] == [True, True, False]
     assert torch.isfinite(relaxed.energy_after[:2]).all()
@@ -132,7 +132,7 @@ def test_a_runaway_volume_is_said_and_the_crystal_stays_as_it_came() -> None:
 
     start = _three()
     relaxed = relax(start, Blown(), RelaxationConfig())
-    assert all("ran away" in s or "Å³ per atom" in s for s in relaxed.status)
+    assert all(s.startswith(("failed: runaway volume: ", "failed: atoms too far apart: ")) for s in relaxed.status)
     assert torch.equal(relaxed.crystals.lattice, start.lattice)
 
 
