@@ -40,6 +40,7 @@ KINDS = {
     "modify": Kind("core.workflows.modify:modify", "core.workflows.modify:ModifyParams", True),
     "evaluate": Kind("core.workflows.evaluate:evaluate", "core.workflows.evaluate:EvaluateParams", True),
     "relax": Kind("core.workflows.relax:relax_candidates", "core.workflows.relax:RelaxParams", True),
+    "vasp": Kind("core.workflows.vasp_results:read_vasp", "core.workflows.vasp_results:ReadParams", True),
 }
 
 
