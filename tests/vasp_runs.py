@@ -52,7 +52,10 @@ def vasprun(run: Run) -> str:
     first = run.steps[0]
     counts = {e: sum(s.specie.symbol == e for s in first) for e in run.elements}
     tags = {"SYSTEM": run.system, "IBRION": str(run.ibrion), "NSW": str(run.ionic_limit), **run.incar}
-    incar = "".join(f'  <i type="{_kind(k)}" name="{k}">{_tag(k, v)}</i>\n' for k, v in tags.items())
+    incar = "".join(
+        f'  <v name="{k}"> {v}</v>\n' if k == "LDAUU" else f'  <i type="{_kind(k)}" name="{k}">{_tag(k, v)}</i>\n'
+        for k, v in tags.items()
+    )
     atoms = "".join(
         f"    <rc><c>{s.specie.symbol:2s}</c><c>{run.elements.index(s.specie.symbol) + 1:4d}</c></rc>\n" for s in first
     )
@@ -60,7 +63,7 @@ def vasprun(run: Run) -> str:
         f"    <rc><c>{counts[e]:4d}</c><c>{e:2s}</c><c>     10.811</c><c>      3.000</c><c>  {title}  </c></rc>\n"
         for e, title in zip(run.elements, run.potcars, strict=True)
     )
-    ldau = run.incar.get("LDAU", "F")
+    ldau = run.incar.get("LDAU", "F").strip(".")[0]
     return f"""<?xml version="1.0" encoding="ISO-8859-1"?>
 <modeling>
  <generator>
