@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,7 +61,7 @@ def read_vasp(params: ReadParams, context: Context) -> dict[str, Any]:
     Returns stored, results (file, candidate, formula, method, status, energy and formation in eV/atom, note), problems
     (file, sentence), references ({method: {element: eV/atom}}), recounted, notes. Raises UserError.
     """
-    names = params.uploads or tuple(Path(f).name for f in params.files)
+    names = _told_apart(params.uploads or tuple(Path(f).name for f in params.files))
     paths = [Path(f) for f in params.files]
     missing = [n for n, p in zip(names, paths, strict=True) if not p.is_file()]
     if missing or not paths:
@@ -79,6 +80,16 @@ def read_vasp(params: ReadParams, context: Context) -> dict[str, Any]:
         if params.uploads and not context.cancelled():
             for path in paths:
                 path.unlink(missing_ok=True)
+
+
+def _told_apart(names: Sequence[str]) -> list[str]:
+    """Every upload may be called vasprun.xml: "(2 of 3) vasprun.xml"."""
+    total, seen = Counter(names), Counter[str]()
+    told = []
+    for name in names:
+        seen[name] += 1
+        told.append(name if total[name] == 1 else f"({seen[name]} of {total[name]}) {name}")
+    return told
 
 
 def _read_one(found: Found, reading: _Reading) -> None:

@@ -364,6 +364,17 @@ def test_the_job_is_known_and_takes_its_params_from_json() -> None:
     assert KINDS["vasp"].function() is read_vasp
 
 
+def test_files_of_one_name_are_told_apart(var: Path, tmp_path: Path, context: TestContext) -> None:
+    paths = []
+    for number in range(2):
+        (tmp_path / str(number)).mkdir()
+        paths.append(tmp_path / str(number) / "OUTCAR")
+        paths[-1].write_text("no result")
+    result = read_vasp(ReadParams(tuple(map(str, paths))), context)
+    assert [name for name, _ in result["problems"]] == ["(1 of 2) OUTCAR", "(2 of 2) OUTCAR"]
+    assert all(p.is_file() for p in paths), "files that are no uploads stay"
+
+
 def test_no_file_is_a_sentence(var: Path, context: TestContext) -> None:
     with pytest.raises(UserError, match="There is no file nowhere"):
         read_vasp(ReadParams(("nowhere",)), context)
