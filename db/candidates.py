@@ -49,6 +49,11 @@ def get_candidates(session: Session, ids: Sequence[int]) -> list[Candidate]:
     return [found[i] for i in ids if i in found]
 
 
+def find_candidate(session: Session, job_id: int, index: int) -> Candidate | None:
+    """By its run and its number there."""
+    return session.scalar(select(Candidate).where(Candidate.job_id == job_id, Candidate.index == index).limit(1))
+
+
 def runs(session: Session) -> list[tuple[int, str, int]]:
     """(job, model, candidates) of every run that made candidates, newest first."""
     query = select(Candidate.job_id, Candidate.model, func.count()).group_by(Candidate.job_id, Candidate.model)
@@ -73,6 +78,16 @@ def put_relaxation(session: Session, **values: Any) -> None:
 def relaxations(session: Session, candidate_ids: Sequence[int], method: str | None = None) -> list[Relaxation]:
     query = select(Relaxation).where(Relaxation.candidate_id.in_(list(candidate_ids)))
     return list(session.scalars(query.where(Relaxation.method == method) if method else query))
+
+
+def relaxations_by(session: Session, method: str) -> list[tuple[Relaxation, str]]:
+    """Every relaxation by a method, with the formula of its candidate."""
+    query = select(Relaxation, Candidate.formula).join(Candidate, Candidate.id == Relaxation.candidate_id)
+    return [(row, str(formula)) for row, formula in session.execute(query.where(Relaxation.method == method))]
+
+
+def relaxation_methods(session: Session) -> list[str]:
+    return list(session.scalars(select(Relaxation.method).distinct().order_by(Relaxation.method)))
 
 
 def _filtered(query: Select[Any], wanted: CandidateFilter) -> Select[Any]:

@@ -7,6 +7,7 @@ import streamlit as st
 from core.jobs import queue
 from core.ui.candidate_view import PAGE, candidate_table, show_candidate
 from core.ui.hull_view import show_hull
+from core.ui.vasp_view import vasp_panel, vasp_report
 from core.ui.widgets import header, page, pages, selected_int, sentences, watch_job
 from core.workflows.export import bundle_zip
 from core.workflows.hulls import get_hull_by_id, hull_systems_for, place_candidates
@@ -95,9 +96,12 @@ with taking, st.container(border=True):
         disabled=not picked,
     )
 
+vasp_panel([c.id for c in picked], view.row.method if view is not None else "")
+
 job_id = selected_int("job")
 if job_id is not None:
     watch_job(job_id, "relax")
+    vasp_report(job_id)
 
 if view is not None:
     shown = [placed[c.id] for c in picked if placed[c.id].place]

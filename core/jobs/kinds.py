@@ -47,6 +47,7 @@ KINDS = {
         "core.workflows.hulls_evaluate:evaluate_hull", "core.workflows.hulls_evaluate:EvaluateHullParams", True
     ),
     "relax": Kind("core.workflows.relax:relax_candidates", "core.workflows.relax:RelaxParams", True),
+    "vasp": Kind("core.workflows.vasp_results:read_vasp", "core.workflows.vasp_results:ReadParams", True),
 }
 
 

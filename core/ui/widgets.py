@@ -36,6 +36,7 @@ _ICONS = {
     "train": "model_training",
     "evaluate": "straighten",
     "relax": "compress",
+    "vasp": "upload_file",
 }
 
 

@@ -1,0 +1,60 @@
+"""To VASP and back in real Chromium: the zip that comes down, the results that go up."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+from pymatgen.io.vasp import Incar, Poscar
+
+from tests.browser.conftest import SECONDS, Watched
+from tests.conftest import AppServer
+from tests.data.test_readers import TIB2
+from tests.vasp_runs import Run, outcar, vasprun
+from tests.workflows.test_vasp import TIB, candidates_of_structures
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+
+def test_candidates_go_to_vasp_and_come_back(app: AppServer, watched: Watched, tmp_path: Path) -> None:
+    made = candidates_of_structures([TIB2, TIB])
+    page = watched.page
+    page.goto(f"{app.url}/candidates")
+    page.get_by_text("To DFT and back: VASP").click()
+    button = page.get_by_role("button", name="VASP input of 2")
+    expect(button).to_be_visible()
+    with page.expect_download() as downloading:
+        button.click()
+    results, systems = io.BytesIO(), []
+    with (
+        zipfile.ZipFile(Path(downloading.value.path())) as archive,
+        zipfile.ZipFile(results, "w") as answer,
+    ):
+        assert {"README.txt", "manifest.json"} <= set(archive.namelist())
+        for number, name in enumerate(n for n in archive.namelist() if n.endswith("/POSCAR")):
+            structure = Poscar.from_str(archive.read(name).decode()).structure
+            system = str(Incar.from_str(archive.read(name.replace("POSCAR", "INCAR")).decode())["SYSTEM"])
+            systems.append(system)
+            run = Run([structure], [-8.0 * len(structure)], system=system)
+            place = name.rsplit("/", 1)[0]
+            answer.writestr(f"{place}/vasprun.xml" if number else f"{place}/OUTCAR", (outcar, vasprun)[number](run))
+        answer.writestr("cut/OUTCAR", outcar(run)[:900])
+    assert len(systems) == len(made)
+    page.locator("input[type=file]").set_input_files(
+        [
+            {"name": "results.zip", "mimeType": "application/zip", "buffer": results.getvalue()},
+            {"name": "references.json", "mimeType": "application/json", "buffer": b'{"Ti": -7.8, "B": -6.7}'},
+        ]
+    )
+    expect(page.get_by_text("references.json").first).to_be_visible()
+    page.get_by_role("button", name="Read the results").click()
+    expect(page.get_by_text("2 results kept.")).to_be_visible(timeout=90 * SECONDS)
+    expect(page.get_by_text("1 file not taken:")).to_be_visible()
+    expect(page.get_by_text("Elemental references of VASP (eV/atom): B −6.7000, Ti −7.8000.")).to_be_visible()
+    expect(page.get_by_text("There is no hull by VASP yet")).to_be_visible()
+    expect(page.get_by_test_id("stException")).to_have_count(0)
+    page.screenshot(path=str(tmp_path / "vasp.png"), full_page=True)
+    watched.check()
