@@ -8,8 +8,9 @@ import pandas as pd
 import streamlit as st
 
 from core.crystals import lattice_parameters, unpack_cells
+from core.ui.relaxation_player import show_player
 from core.ui.viewer import show_crystal
-from core.ui.widgets import page, pages
+from core.ui.widgets import page, pages, sentences
 from core.workflows.hulls import PlacedCandidate
 from core.workflows.store import store
 from db import candidates as rows
@@ -132,6 +133,9 @@ def show_candidate(candidate: Candidate, relaxation: Relaxation | None = None) -
             "verdict": _verdict(candidate),
         }
         st.table(facts, border="horizontal")
+    if relaxation:
+        with sentences():
+            show_player(candidate.id, relaxation.method)
 
 
 def _first_valid(listed: Sequence[Candidate]) -> int:

@@ -22,8 +22,8 @@ from core.data.rows import symbol
 
 SCRIPT = "/app/static/3Dmol-min.js"
 _EDGE = 0.02  # a site so near a face of the cell is drawn on the opposite face too
-_CORNERS = [(i, j, k) for i in (0, 1) for j in (0, 1) for k in (0, 1)]
-_AXES = {"a": "#c0504d", "b": "#4f8f4f", "c": "#4a6fb5"}
+CORNERS = [(i, j, k) for i in (0, 1) for j in (0, 1) for k in (0, 1)]
+AXES = {"a": "#c0504d", "b": "#4f8f4f", "c": "#4a6fb5"}
 
 
 def show_crystal(crystals: Crystals, index: int = 0, height: int = 400) -> None:
@@ -78,8 +78,8 @@ class _Place:
 def _draw_crystal(view: Any, crystals: Crystals, index: int, fill: float = 17.0) -> None:
     mask = crystals.mask[index].numpy()
     cell = crystals.lattice[index].double().numpy()
-    frac, numbers = _with_images(crystals.frac[index].double().numpy()[mask], crystals.numbers[index].numpy()[mask])
-    view.addModel(_xyz(frac @ cell, numbers), "xyz")
+    frac, numbers = with_images(crystals.frac[index].double().numpy()[mask], crystals.numbers[index].numpy()[mask])
+    view.addModel(xyz(frac @ cell, numbers), "xyz")
     for z in sorted(set(numbers.tolist())):
         style = {"color": colours()[symbol(z)]}
         view.setStyle({"elem": symbol(z)}, {"sphere": {**style, "scale": 0.3}, "stick": {**style, "radius": 0.09}})
@@ -89,12 +89,12 @@ def _draw_crystal(view: Any, crystals: Crystals, index: int, fill: float = 17.0)
     view.zoomTo()
     view.rotate(-80, "x")
     view.rotate(15, "y")
-    view.zoom(_zoom(cell, fill))
+    view.zoom(zoom(cell, fill))
 
 
-def _zoom(cell: np.ndarray, fill: float) -> float:
+def zoom(cell: np.ndarray, fill: float) -> float:
     """3Dmol frames nothing tighter than 25 Å; a cell is smaller. fill: how many of these 25 it takes."""
-    corners = np.array(_CORNERS, float) @ cell
+    corners = np.array(CORNERS, float) @ cell
     extent = float(np.linalg.norm(corners - corners.mean(0), axis=1).max()) * 2
     return max(0.7, min(3.0, fill / (extent + 2.0)))
 
@@ -108,14 +108,14 @@ def _escape_scripts(html: str) -> str:
 
 def _draw_cell(view: Any, cell: np.ndarray) -> None:
     """Twelve edges; a, b and c in colour from the origin, with their letters."""
-    for corner in _CORNERS:
-        for axis, letter in enumerate(_AXES):
+    for corner in CORNERS:
+        for axis, letter in enumerate(AXES):
             if corner[axis]:
                 continue
             start = np.array(corner, float) @ cell
             end = start + cell[axis]
             first = not any(corner)
-            colour = _AXES[letter] if first else "#8a9094"
+            colour = AXES[letter] if first else "#8a9094"
             view.addCylinder(
                 {"start": _point(start), "end": _point(end), "radius": 0.045 if first else 0.022, "color": colour}
             )
@@ -124,7 +124,7 @@ def _draw_cell(view: Any, cell: np.ndarray) -> None:
                 view.addLabel(letter, {**label, "position": _point(start + cell[axis] * 1.08)})
 
 
-def _with_images(frac: np.ndarray, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def with_images(frac: np.ndarray, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Sites on a face, edge or corner of the cell are drawn on all of them."""
     rows, kinds = [], []
     for position, number in zip(frac, numbers, strict=True):
@@ -137,7 +137,8 @@ def _with_images(frac: np.ndarray, numbers: np.ndarray) -> tuple[np.ndarray, np.
     return np.array(rows), np.array(kinds)
 
 
-def _xyz(positions: np.ndarray, numbers: np.ndarray) -> str:
+def xyz(positions: np.ndarray, numbers: np.ndarray) -> str:
+    """(n, 3) Å and (n,) atomic numbers as an XYZ file."""
     lines = [f"{symbol(int(z))} {x:.5f} {y:.5f} {w:.5f}" for z, (x, y, w) in zip(numbers, positions, strict=True)]
     return "\n".join([str(len(lines)), "crystal", *lines])
 
