@@ -381,3 +381,16 @@ def test_text_that_no_database_takes_is_mended(tmp_path: Path) -> None:
     path.write_text(json.dumps({"chemical_system": "B-Ta", "method": "M\x00", "about": "\ud800", "entries": rows}))
     view = hulls.import_hull(path)
     assert (view.row.method, view.entries[0].label, view.about) == ("M", "ab?", "?")
+
+
+@pytest.mark.postgres
+def test_postgres_keeps_a_hull_as_sqlite_does(postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = hulls.import_hull(csv_hull(tmp_path, "odd\0"))
+    monkeypatch.setenv("SUBHULL_DATABASE_URL", postgres)
+    there = hulls.import_hull(csv_hull(tmp_path, "odd\0"))
+    store().dispose()
+    assert there.row.notes == here.row.notes
+    columns = ("label", "formula", "composition", "formation", "above_hull", "flag", "cell")
+    assert [[getattr(e, c) for c in columns] for e in there.entries] == [
+        [getattr(e, c) for c in columns] for e in here.entries
+    ]
