@@ -93,12 +93,13 @@ def _aflow(asked: argparse.Namespace) -> dict[str, Any]:
 
 
 def _evaluate(asked: argparse.Namespace) -> dict[str, Any]:
-    from core.workflows.hulls_evaluate import EvaluateHullParams
+    from core.workflows.hulls_evaluate import EvaluateHullParams, check_evaluation
 
     view = _chosen(asked)
     params = EvaluateHullParams(
         view.row.id, asked.potential, not asked.as_they_are, asked.near, aflow=asked.aflow, name=asked.new_name
     )
+    check_evaluation(params)
     title = f"Hull of {view.row.chemical_system} again"
     result = _tell(asked, run_job("hull-evaluate", title, params, asked.device, asked.detach))
     if result["status"] == "done" and not is_json(asked):

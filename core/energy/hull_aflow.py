@@ -94,7 +94,7 @@ def _aflow_source(
     if others := {k: n for k, n in kinds.items() if k != kind}:
         left_out["of another DFT type"] = sum(others.values())
         named = ", ".join(f"{n:,} of {k}" for k, n in others.items())
-        warnings.append(f"The file mixes DFT types: only {kind} is on this hull, {named} are not.")
+        warnings.append(f"{name} mixes DFT types: only {kind} is on this hull, {named} are not.")
     if not phases:
         raise HullFileError(f"{name} holds no phase with a formation energy.")
     method = METHOD if kind == DFT_TYPE else f"{METHOD}-{kind}"

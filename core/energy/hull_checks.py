@@ -111,8 +111,12 @@ def _flagged(source: HullSource) -> list[str]:
     sentences = []
     if counts:
         named = "; ".join(f"{flag}: {n:,}" for flag, n in counts.most_common())
-        sentences.append(f"{sum(counts.values()):,} entries are listed but do not shape the hull ({named}).")
+        count = sum(counts.values())
+        are = "entry is listed but does" if count == 1 else "entries are listed but do"
+        sentences.append(f"{count:,} {are} not shape the hull ({named}).")
     if source.left_out:
         named = "; ".join(f"{reason}: {n:,}" for reason, n in source.left_out.items())
-        sentences.append(f"{sum(source.left_out.values()):,} of {source.rows:,} entries were left out ({named}).")
+        count = sum(source.left_out.values())
+        were = "entries was" if count == 1 else "entries were"
+        sentences.append(f"{count:,} of {source.rows:,} {were} left out ({named}).")
     return sentences

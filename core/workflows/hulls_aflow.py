@@ -101,9 +101,8 @@ def _about(source: HullSource, system: str, name: str, question: str, total: int
     if strangers:
         raise UserError(f"AFLOW answered with entries that hold {', '.join(sorted(strangers))}: try again later.")
     notes = {"summons": question, "terms": TERMS, "citation": CITATION, "matching": total}
-    return replace(
-        source, chemical_system=system, name=name, source=f"AFLOW: {question[:300]}", notes={**source.notes, **notes}
-    )
+    said = f"AFLOW: its entries of {system} and all sub-systems"
+    return replace(source, chemical_system=system, name=name, source=said, notes={**source.notes, **notes})
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:

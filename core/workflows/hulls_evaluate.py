@@ -27,7 +27,7 @@ from core.workflows.hulls import HullView, get_hull_by_id
 from core.workflows.hulls_aflow import structures_from_aflow
 from core.workflows.hulls_build import hull_result
 from core.workflows.hulls_store import check_new_hull, put_hull
-from core.workflows.relax import RelaxParams, potential_for, relax_crystals
+from core.workflows.relax import RelaxParams, method_of, potential_for, relax_crystals
 from core.workflows.store import store
 from db import structures as rows
 from db.tables import HullEntry
@@ -76,9 +76,8 @@ def evaluate_hull(params: EvaluateHullParams, context: Context) -> dict[str, Any
     """
     view = get_hull_by_id(params.hull_id)
     potential = potential_for(params.potential, context.device)
-    if view.row.method == potential.name:
-        raise UserError(f"This hull is by {potential.name} already: candidates of that potential stand on it as it is.")
-    references = _references(potential, view.hull.elements)
+    _check_method(view, potential.name)
+    references = _references(potential.name, view.hull.elements)
     check_new_hull(view.row.chemical_system, potential.name, new_name(view, params))
     attached = attach_structures(view, params.near, params.at_most, params.aflow, context)
     if attached.missing:
@@ -86,6 +85,27 @@ def evaluate_hull(params: EvaluateHullParams, context: Context) -> dict[str, Any
     done = _evaluate(attached, potential, references, params, context)
     hull_id = put_hull(_source(view, attached, done, references, params))
     return hull_result(hull_id) | {"compared": compare_hulls(view, get_hull_by_id(hull_id))}
+
+
+def check_evaluation(params: EvaluateHullParams) -> Attached:
+    """What would be evaluated, without loading the potential. Raises UserError where `evaluate_hull` would refuse.
+
+    Structures that AFLOW may have are taken as there where it is going to be asked.
+    """
+    view = get_hull_by_id(params.hull_id)
+    method = method_of(params.potential)
+    _check_method(view, method)
+    _references(method, view.hull.elements)
+    check_new_hull(view.row.chemical_system, method, new_name(view, params))
+    attached = attach_structures(view, params.near, params.at_most)
+    if attached.missing and not params.aflow:
+        raise UserError(missing_sentence(view, attached.missing))
+    return attached
+
+
+def _check_method(view: HullView, method: str) -> None:
+    if view.row.method == method:
+        raise UserError(f"This hull is by {method} already: candidates of that potential stand on it as it is.")
 
 
 def attach_structures(
@@ -132,15 +152,15 @@ def _cells_of(entries: Sequence[HullEntry], system: str) -> dict[str, bytes]:
     return found
 
 
-def _references(potential: Potential, elements: Sequence[str]) -> References:
+def _references(method: str, elements: Sequence[str]) -> References:
     try:
-        references = load_references(potential.name)
+        references = load_references(method)
     except ValueError as error:
         raise UserError(str(error)) from error
     missing = [e for e in elements if e not in references.energies]
     if missing:
         raise UserError(
-            f"{potential.name} has no elemental reference for {', '.join(missing)}: its formation energies are unknown."
+            f"{method} has no elemental reference for {', '.join(missing)}: its formation energies are unknown."
         )
     return references
 

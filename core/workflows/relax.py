@@ -215,6 +215,16 @@ def potential_for(key: str, device: str = "cpu") -> Potential:
         raise UserError(str(error)) from error
 
 
+def method_of(key: str) -> str:
+    """The energy method of a potential by its name ("" is the default one), without loading it. Raises UserError."""
+    if not key:
+        return default_choice(settings().m3gnet).method
+    found = next((c for c in choices(settings().m3gnet) if c.key == key), None)
+    if found is None or found.problem:
+        raise UserError(f"{key} cannot be used: {found.problem if found else 'there is no such potential'}.")
+    return found.method
+
+
 def potential_choices() -> list[Any]:
     """Every potential with what keeps it from being used here."""
     return choices(settings().m3gnet)

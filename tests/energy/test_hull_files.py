@@ -87,7 +87,7 @@ def test_mixed_dft_types_do_not_meet_on_one_hull() -> None:
     source = read(rows)
     assert [p.label for p in source.phases] == ["aflow:2", "W", "aflow:9"]
     assert source.left_out["of another DFT type"] == 1
-    assert "mixes DFT types: only PAW_PBE is on this hull, 1 of PAW_LDA are not" in source.warnings[0]
+    assert "h.json mixes DFT types: only PAW_PBE is on this hull, 1 of PAW_LDA are not" in source.warnings[0]
     lda = read([{**r, "dft_type": "PAW_LDA"} for r in NHULL[:2]])
     assert lda.method == "AFLOW-PAW_LDA", "of one type, but another method"
 

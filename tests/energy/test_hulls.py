@@ -196,7 +196,7 @@ def test_doubts_are_said_as_aflow_says_them() -> None:
     few = [*many[:30], SourcePhase("odd", {"B": 1.0, "W": 1.0}, -9.0)]
     assert "Outliers" not in doubts(source_of(few)), "too few for quartiles"
     flagged = source_of([*many, SourcePhase("f", {"B": 1.0, "W": 1.0}, -5.0, flag="duplicate entry")])
-    assert "1 entries are listed but do not shape the hull (duplicate entry: 1)" in doubts(flagged)
+    assert "1 entry is listed but does not shape the hull (duplicate entry: 1)" in doubts(flagged)
     assert "differ from those computed here by up to" in doubts(source_of(many, distances={"p0": 3.0}))
 
 

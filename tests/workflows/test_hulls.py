@@ -19,7 +19,13 @@ from core.workflows.context import Cancelled, UserError
 from core.workflows.datasets import BuildParams, build_dataset
 from core.workflows.hulls_aflow import AflowHullParams, hull_from_aflow, structures_from_aflow
 from core.workflows.hulls_build import BuildHullParams, build_hull
-from core.workflows.hulls_evaluate import EvaluateHullParams, attach_structures, evaluate_hull, list_evaluations
+from core.workflows.hulls_evaluate import (
+    EvaluateHullParams,
+    attach_structures,
+    check_evaluation,
+    evaluate_hull,
+    list_evaluations,
+)
 from core.workflows.imports import ImportParams, import_files
 from core.workflows.relax import SYMPREC
 from core.workflows.store import store
@@ -266,6 +272,9 @@ def test_without_a_structure_for_every_stable_phase_nothing_is_evaluated(
     assert attached.missing == ["TaB4 (aflow:0123)"]
     assert "Ta2B (aflow:4567)" in [*attached.skipped, *attached.missing]
     before = len(hulls.list_hulls())
+    with pytest.raises(UserError, match=r"no structure for 1 stable phase"):
+        check_evaluation(EvaluateHullParams(old.row.id, "chgnet"))
+    assert check_evaluation(EvaluateHullParams(old.row.id, "chgnet", aflow=True)).missing == attached.missing
     with pytest.raises(UserError, match=r"no structure for 1 stable phase: TaB4 \(aflow:0123\)\. .*fetch them from"):
         evaluate_hull(EvaluateHullParams(old.row.id, "chgnet", relax=False), context)
     assert len(hulls.list_hulls()) == before
@@ -297,6 +306,10 @@ def test_a_hull_of_elements_that_the_potential_does_not_know_is_refused(tmp_path
     view = hulls.import_hull(path)
     with pytest.raises(UserError, match="no elemental reference for Lr"):
         evaluate_hull(EvaluateHullParams(view.row.id, "chgnet"), context)
+    with pytest.raises(UserError, match="no elemental reference for Lr"):
+        check_evaluation(EvaluateHullParams(view.row.id, "chgnet"))
+    with pytest.raises(UserError, match="m3gnet cannot be used: its weights are not here"):
+        check_evaluation(EvaluateHullParams(view.row.id, "m3gnet"))
 
 
 @pytest.mark.slow
@@ -368,3 +381,16 @@ def test_text_that_no_database_takes_is_mended(tmp_path: Path) -> None:
     path.write_text(json.dumps({"chemical_system": "B-Ta", "method": "M\x00", "about": "\ud800", "entries": rows}))
     view = hulls.import_hull(path)
     assert (view.row.method, view.entries[0].label, view.about) == ("M", "ab?", "?")
+
+
+@pytest.mark.postgres
+def test_postgres_keeps_a_hull_as_sqlite_does(postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = hulls.import_hull(csv_hull(tmp_path, "odd\0"))
+    monkeypatch.setenv("SUBHULL_DATABASE_URL", postgres)
+    there = hulls.import_hull(csv_hull(tmp_path, "odd\0"))
+    store().dispose()
+    assert there.row.notes == here.row.notes
+    columns = ("label", "formula", "composition", "formation", "above_hull", "flag", "cell")
+    assert [[getattr(e, c) for c in columns] for e in there.entries] == [
+        [getattr(e, c) for c in columns] for e in here.entries
+    ]
