@@ -23,6 +23,8 @@ def test_candidates_go_to_vasp_and_come_back(app: AppServer, watched: Watched, t
     made = candidates_of_structures([TIB2, TIB])
     page = watched.page
     page.goto(f"{app.url}/candidates")
+    expect(page.frame_locator("iframe").first.locator("canvas").first).to_be_visible()  # the page is drawn to its end
+    expect(page.get_by_test_id("stStatusWidget")).to_have_count(0)
     page.get_by_text("To DFT and back: VASP").click()
     button = page.get_by_role("button", name="VASP input of 2")
     expect(button).to_be_visible()
@@ -43,6 +45,7 @@ def test_candidates_go_to_vasp_and_come_back(app: AppServer, watched: Watched, t
             answer.writestr(f"{place}/vasprun.xml" if number else f"{place}/OUTCAR", (outcar, vasprun)[number](run))
         answer.writestr("cut/OUTCAR", outcar(run)[:900])
     assert len(systems) == len(made)
+    expect(page.get_by_test_id("stStatusWidget")).to_have_count(0)
     page.locator("input[type=file]").set_input_files(
         [
             {"name": "results.zip", "mimeType": "application/zip", "buffer": results.getvalue()},
