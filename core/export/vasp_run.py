@@ -159,12 +159,18 @@ def _check_xml(path: Path) -> None:
 
 
 def _check_repeats(path: Path) -> None:
-    """Refuse "999999999*5": INCAR's way to repeat a value, which a parser would write out."""
+    """Refuse "999999999*5" before the first ionic step: INCAR's way to repeat a value, which a parser writes out.
+
+    So that nothing hides one, comments, references to characters, further declarations and name spaces are refused too:
+    VASP writes none.
+    """
     with path.open("rb") as file:
-        head, mark, _ = file.read(_LONG_HEAD).partition(b"<calculation")
-    if not mark and path.stat().st_size > _LONG_HEAD:
+        parts = re.split(rb"<calculation\s*>", file.read(_LONG_HEAD), maxsplit=1)
+    if len(parts) < 2:
         raise RunError("it holds no finished ionic step")
-    for first, second in re.findall(rb"(\d{1,30})\*(?:(\d{1,30})\*)?", head):
+    if re.search(rb"<!|&#|xmlns", parts[0]) or parts[0].count(b"<?") > 1:
+        raise RunError("it holds comments or declarations, which VASP writes nowhere")
+    for first, second in re.findall(rb"(\d{1,30})\*(?:(\d{1,30})\*)?", parts[0]):
         if int(first) * int(second or 1) > _MANY:
             raise RunError("it repeats a value more often than any INCAR does")
 

@@ -190,7 +190,10 @@ def test_hostile_numbers_and_blanks_cost_neither_memory_nor_time(tmp_path: Path,
         (vasprun(RUN).replace("-30.50000000", "-9999.0000000"), "energy"),
         (vasprun(replace(RUN, energies=[-30.0, -30.4, float("nan")])), "energy"),
         (vasprun(RUN).replace("<c>Ti</c>", "<c>Qq</c>"), "cannot be read"),
-        ("<modeling></modeling>", "cannot be read"),
+        ("<modeling></modeling>", "no finished ionic step"),
+        (vasprun(RUN).replace(" <incar>", " <!-- <calculation> --><incar>"), "comments"),
+        (vasprun(RUN).replace("<modeling>", "<modeling xmlns='x'>"), "comments|another root"),
+        (vasprun(replace(RUN, incar={"MAGMOM": "9999999&#42;5"})), "comments"),
     ],
 )
 def test_wrong_files_are_refused_in_words(tmp_path: Path, text: str, words: str) -> None:
