@@ -338,6 +338,21 @@ def test_references_may_come_later_and_count_for_what_is_there(var: Path, contex
     assert remembered("VASP-PBEsol") == {}
 
 
+@pytest.mark.postgres
+def test_postgres_keeps_results_too(
+    var: Path, postgres: str, monkeypatch: pytest.MonkeyPatch, context: TestContext
+) -> None:
+    monkeypatch.setenv("SUBHULL_DATABASE_URL", postgres)
+    tib2, tib = candidates_of_structures([TIB2, TIB])
+    failed = vasprun(run_for(tib, TIB, -14.6, electronic=False))
+    result = read(context, {"a.xml": vasprun(run_for(tib2, TIB2, -24.0)), "b.xml": failed})
+    assert result["stored"] == 2
+    assert read(context, {"references.json": json.dumps(REFERENCES)})["recounted"] == 1
+    assert relaxation_of(tib2).formation_after == pytest.approx(-8 + 7.8 / 3 + 6.7 * 2 / 3)  # type: ignore[union-attr]
+    assert relaxation_of(tib).status == "failed: electrons not converged"  # type: ignore[union-attr]
+    store().dispose()
+
+
 def test_references_without_a_method_are_not_guessed(var: Path, context: TestContext) -> None:
     tib2, tib = candidates_of_structures([TIB2, TIB])
     files = {"a.xml": vasprun(run_for(tib2, TIB2, -24.0)), "b.xml": vasprun(run_for(tib, TIB, -14.6, gga="PS"))}
