@@ -19,6 +19,7 @@ def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
     parser.add_argument("--as-generated", action="store_true", help="cells as generated, not as relaxed")
     parser.add_argument("--method", default="", help="cells as relaxed with this method; default: the latest")
     parser.add_argument("--no-potcar", action="store_true", help="names of pseudopotentials only")
+    parser.add_argument("--elements", action="store_true", help="a folder for each element too, as reference")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR|ZIP")
     parser = add(vasp, shared, "read", "results: vasprun.xml, OUTCAR (.gz), zips of folders", _read)
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
@@ -28,7 +29,7 @@ def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
 def _write(asked: argparse.Namespace) -> dict[str, Any]:
     from core.workflows.vasp import WriteParams, candidate_ids, write_vasp_to
 
-    params = WriteParams(asked.set, not asked.as_generated, asked.method, not asked.no_potcar)
+    params = WriteParams(asked.set, not asked.as_generated, asked.method, not asked.no_potcar, asked.elements)
     count = write_vasp_to(candidate_ids(asked.candidates), params, asked.out)
     if not is_json(asked):
         print(f"{count} candidates for VASP in {asked.out}")

@@ -184,7 +184,7 @@ def _readme(name: str, listed: Sequence[Mapping[str, Any]]) -> str:
     lines = [
         "Candidates for VASP, written by Subhull",
         "",
-        f"{len(listed)} folders, one per candidate. Settings: {SETS[name][1]}.",
+        f"{len(listed)} folders, one per candidate or element. Settings: {SETS[name][1]}.",
         "Each holds POSCAR, INCAR, KPOINTS, POTCAR.spec (names of the pseudopotentials, in the order of POSCAR) and",
         "job.sh (a Slurm job; what to change is said in it).",
         "",
@@ -197,7 +197,8 @@ def _readme(name: str, listed: Sequence[Mapping[str, Any]]) -> str:
         "            Candidates, or run   ./run cli vasp read FILE…",
         "Keep SYSTEM in INCAR as it is: by it a result finds its candidate again.",
         "Formation energies need the elements' energies with the same settings: run each element's ground state too",
-        "and upload its vasprun.xml with the rest, or upload references.json with your values in eV/atom:",
+        "(the folders subhull-element-…, where there are; check that the form is the one you trust) and upload its",
+        "vasprun.xml with the rest, or upload references.json with your values in eV/atom:",
         '{"B": -6.7, "Ta": -11.8}',
         "",
         *[f"{e['folder']}: {e.get('cell', '')}; {' '.join(e['pseudopotentials'])}" for e in listed],

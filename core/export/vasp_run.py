@@ -16,9 +16,11 @@ from pymatgen.core import Structure
 CONVERGED, STOPPED, ELECTRONS = "converged", "stopped at the step limit", "failed: electrons not converged"
 MAX_ATOMS = 1000
 MAX_ENERGY = 200.0  # eV/atom; no pseudopotential's energy is as large
-_HEAD, _TAIL, _OUTCAR_HEAD = 65_536, 1024, 4_000_000  # bytes
+_HEAD, _TAIL, _LONG_HEAD = 65_536, 1024, 8_000_000  # bytes; the last: all that stands before the first ionic step
+_LINE = 500  # characters of a line that are looked at
+_MANY = 1_000_000  # of anything that a parser would make room for because a line says so
 # What stands before the root of a vasprun.xml: no DOCTYPE, hence no entities of any kind.
-_PLAIN_XML = re.compile(rb"\s*(<\?xml([^>?]*)\?>)?\s*<modeling[\s>]")
+_PLAIN_XML = re.compile(rb"(<\?xml([^>?]*)\?>)?\s*<modeling[\s>]")
 _ENCODINGS = (b"iso-8859-1", b"utf-8", b"us-ascii", b"ascii")
 _GGA = {"PE": "PBE", "PS": "PBEsol", "RP": "RPBE", "RE": "revPBE", "AM": "AM05", "91": "PW91", "CA": "LDA"}
 _GGA |= {"OR": "optPBE", "BO": "optB88", "MK": "optB86b", "ML": "vdW-DF2", "CX": "vdW-DF-cx", "B5": "BEEF"}
@@ -125,7 +127,7 @@ def _read_vasprun(path: Path) -> VaspRun:
     return VaspRun(
         kind="vasprun.xml",
         method=method_name(tags, potcars),
-        system=f"{found.incar.get('SYSTEM', '')} {found.parameters.get('SYSTEM', '')}",
+        system=f"{found.incar.get('SYSTEM', '')} {found.parameters.get('SYSTEM', '')}"[: 2 * _LINE],
         initial=found.initial_structure,
         final=found.final_structure,
         first_energy=float(found.ionic_steps[0]["e_0_energy"]) / atoms,
@@ -145,7 +147,7 @@ def _check_xml(path: Path) -> None:
         head = file.read(_HEAD)
         file.seek(max(0, path.stat().st_size - _TAIL))
         tail = file.read()
-    found = _PLAIN_XML.match(head)
+    found = _PLAIN_XML.match(head.lstrip())
     if found is None:
         raise RunError("it is XML, but no vasprun.xml: VASP writes neither declarations nor another root")
     encoding = re.search(rb"encoding\s*=\s*[\"']([^\"']*)", found[2] or b"")
@@ -153,6 +155,24 @@ def _check_xml(path: Path) -> None:
         raise RunError("its encoding is none that VASP writes")
     if not tail.rstrip().endswith(b"</modeling>"):
         raise RunError("it was cut off: VASP did not end, or the file was not copied whole")
+    _check_repeats(path)
+
+
+def _check_repeats(path: Path) -> None:
+    """Refuse "999999999*5" before the first ionic step: INCAR's way to repeat a value, which a parser writes out.
+
+    So that nothing hides one, comments, references to characters, further declarations and name spaces are refused too:
+    VASP writes none.
+    """
+    with path.open("rb") as file:
+        parts = re.split(rb"<calculation\s*>", file.read(_LONG_HEAD), maxsplit=1)
+    if len(parts) < 2:
+        raise RunError("it holds no finished ionic step")
+    if re.search(rb"<!|&#|xmlns", parts[0]) or parts[0].count(b"<?") > 1:
+        raise RunError("it holds comments or declarations, which VASP writes nowhere")
+    for first, second in re.findall(rb"(\d{1,30})\*(?:(\d{1,30})\*)?", parts[0]):
+        if int(first) * int(second or 1) > _MANY:
+            raise RunError("it repeats a value more often than any INCAR does")
 
 
 def _read_outcar(path: Path) -> VaspRun:
@@ -160,7 +180,7 @@ def _read_outcar(path: Path) -> VaspRun:
     from pymatgen.io.ase import AseAtomsAdaptor
 
     with path.open("rb") as file:
-        head = file.read(_OUTCAR_HEAD).decode("latin-1")
+        head = file.read(_LONG_HEAD).decode("latin-1")
     electronic, ionic, ended = _ending(path)
     if not ended:
         raise RunError("it was cut off: VASP did not end, or the file was not copied whole")
@@ -171,7 +191,8 @@ def _read_outcar(path: Path) -> VaspRun:
     if not images:
         raise RunError("it holds no finished ionic step")
     last, atoms = images[-1], len(images[-1])
-    potcars = tuple(dict.fromkeys(t.strip() for t in re.findall(r"^ POTCAR:\s+(\S.*?)\s*$", head, re.MULTILINE)))
+    titles = (line[:_LINE] for line in head.split("\n") if line.lstrip()[:7] == "POTCAR:")
+    potcars = tuple(dict.fromkeys(title.partition(":")[2].strip() for title in titles))
     static = int(tags.get("NSW", 0)) <= 0
     return VaspRun(
         kind="OUTCAR",
@@ -190,25 +211,35 @@ def _read_outcar(path: Path) -> VaspRun:
     )
 
 
+_WORDS = ("IBRION", "NSW", "ENCUT", "GGA", "METAGGA", "LHFCALC", "HFSCREEN", "IVDW", "LUSE_VDW", "LDAU")
+_TEXTS = ("SYSTEM", "POSCAR", "LDAUU")
+
+
 def _outcar_tags(head: str) -> dict[str, Any]:
     """INCAR's tags as an OUTCAR repeats them, and POSCAR's comment."""
     tags: dict[str, Any] = {}
-    for key in ("IBRION", "NSW", "ENCUT", "GGA", "METAGGA", "LHFCALC", "HFSCREEN", "IVDW", "LUSE_VDW", "LDAU", "LDAUU"):
-        for value in re.findall(rf"^\s*{key}\s*=\s*(\S+)", head, re.MULTILINE):
-            tags[key] = value.rstrip(";")  # what VASP made of it comes behind what the user wrote
-    for key in ("SYSTEM", "POSCAR"):
-        found = re.findall(rf"^\s*{key}\s*=\s*(.*?)\s*$", head, re.MULTILINE)
-        tags[key] = " ".join(found)[:500]
-    if re.search(r"LDA\+U is selected", head):
-        values = re.search(r"U \(eV\)\s+for each species\s+LDAUU\s*=\s*([-.\d ]+)", head)
-        tags |= {"LDAU": "T", "LDAUU": values[1] if values else 1}
+    for line in head.split("\n"):
+        key, mark, value = line[:_LINE].partition("=")
+        key, words = key.strip(), value.split()
+        if not mark or not words:
+            if "LDA+U is selected" in line:
+                tags["LDAU"] = "T"
+        elif key in _WORDS:
+            tags[key] = words[0].rstrip(";")  # what VASP made of it comes behind what the user wrote
+        elif key in _TEXTS:
+            tags[key] = f"{tags.get(key, '')} {value.strip()}"[-_LINE:] if key != "LDAUU" else value.strip()
+        elif key.startswith("LDA+U is selected"):
+            tags["LDAU"] = "T"
+        elif key.endswith("LDAUU"):
+            tags["LDAUU"] = value.strip()
     return tags
 
 
 def _ending(path: Path) -> tuple[bool, bool, bool]:
     """(the last electronic loop converged, the ions did, VASP came to its end) by what an OUTCAR says.
 
-    A loop without a word on it (as in VASP 4) counts as not converged.
+    A loop without a word on it (as in VASP 4) counts as not converged. Raises RunError where it speaks of more atoms,
+    bands or k-points than can be, before a parser makes room for them.
     """
     electronic = ionic = ended = False
     with path.open(encoding="latin-1") as file:
@@ -219,6 +250,10 @@ def _ending(path: Path) -> tuple[bool, bool, bool]:
                 ionic = True
             elif "General timing and accounting informations for this job" in line:
                 ended = True
+            elif "ions per type" in line or "NKPTS" in line:
+                counts = [int(n) for n in re.findall(r"\b\d{1,30}\b", line[: _LINE * 10])]
+                if sum(counts) > (MAX_ATOMS if "ions per type" in line else _MANY):
+                    raise RunError(f"it has more than {MAX_ATOMS:,} atoms, or more bands or k-points than can be")
     return electronic, ionic, ended
 
 

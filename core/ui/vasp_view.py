@@ -46,7 +46,10 @@ def vasp_download(candidate_ids: Sequence[int], method: str = "") -> None:
     potcars = has_potcars() and st.toggle(
         "Real POTCARs", True, key="vasp-potcars", help="From the library that PMG_VASP_PSP_DIR names."
     )
-    params = WriteParams(str(name or "paper"), relaxed, method, bool(potcars))
+    elements = st.toggle(
+        "The elements too", True, key="vasp-elements", help="Their energies are what formation energies count from."
+    )
+    params = WriteParams(str(name or "paper"), relaxed, method, bool(potcars), elements)
     st.download_button(
         f"VASP input of {len(candidate_ids)}",
         data=lambda: write_vasp(candidate_ids, params),

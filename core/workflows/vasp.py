@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 from core.crystals import to_structures, unpack_cells
-from core.export.vasp import SETS, VaspItem, vasp_files, vasp_folder, vasp_zip
+from core.data.prototypes import build
+from core.energy.formation import load_references
+from core.energy.load import choices
+from core.export.vasp import SETS, VaspItem, find_tag, vasp_files, vasp_folder, vasp_zip
 from core.workflows.context import UserError
 from core.workflows.store import store
 from core.workflows.vasp_matching import candidate_tag
@@ -24,13 +28,15 @@ _PACKAGES = ("pymatgen", "spglib", "numpy")
 class WriteParams:
     """settings: "paper" or "mp"; relaxed: cells as relaxed, by `method` or else the latest, where they are known.
 
-    potcars: write the real POTCAR where pymatgen is set up for it
+    potcars: write the real POTCAR where pymatgen is set up for it; elements: add a folder for each element, in the
+    lowest form that a potential knows, so that its result is the reference of formation energies
     """
 
     settings: str = "paper"
     relaxed: bool = True
     method: str = ""
     potcars: bool = True
+    elements: bool = False
 
 
 def candidate_ids(names: Sequence[str]) -> list[int]:
@@ -71,7 +77,7 @@ def write_vasp_to(chosen: Sequence[int], params: WriteParams, out: Path) -> int:
             vasp_folder(files, out)
     except OSError as error:
         raise UserError(f"{out} cannot be written: {error.strerror}.") from error
-    return sum(name.endswith("/POSCAR") for name, _ in files)
+    return sum(name.endswith("/POSCAR") and find_tag(name) is not None for name, _ in files)
 
 
 def _files(chosen: Sequence[int], params: WriteParams) -> Iterable[tuple[str, str]]:
@@ -94,13 +100,15 @@ def _files(chosen: Sequence[int], params: WriteParams) -> Iterable[tuple[str, st
             left_out[f"{candidate.job_id}-{candidate.index}"] = "its cell is no crystal's"
     if not items:
         raise UserError("None of these candidates has a cell that VASP could take.")
+    references, unknown = _elements(items) if params.elements else ([], [])
     manifest = {
         "made_by": f"Subhull {_version('subhull') or '0.1.0'}",
         "cells": "relaxed" if params.relaxed else "as generated",
         "left_out": left_out,
+        "elements_without_a_form": unknown,
         "versions": {p: _version(p) for p in _PACKAGES} | {"python": platform.python_version()},
     }
-    return vasp_files(items, manifest, params.settings, params.potcars)
+    return vasp_files([*items, *references], manifest, params.settings, params.potcars)
 
 
 def _item(candidate: Candidate, relaxed: Sequence[Relaxation], method: str) -> VaspItem:
@@ -115,6 +123,23 @@ def _item(candidate: Candidate, relaxed: Sequence[Relaxation], method: str) -> V
         "cell": f"relaxed with {chosen.method}" if chosen else "as generated",
     }
     return VaspItem(candidate_tag(candidate), to_structures(unpack_cells([cell]))[0], about)
+
+
+def _elements(items: Sequence[VaspItem]) -> tuple[list[VaspItem], list[str]]:
+    """Each element of the crystals in its lowest form by M3GNet, else by CHGNet; and the elements without one."""
+    forms: dict[str, tuple[str, str]] = {}
+    for choice in reversed(choices(None)):
+        with suppress(ValueError):
+            known = load_references(choice.method).forms
+            forms |= {symbol: (form, choice.method) for symbol, form in known.items()}
+    symbols = sorted({str(e) for item in items for e in item.structure.composition.elements})
+    found = []
+    for symbol in symbols:
+        if symbol in forms:
+            form, method = forms[symbol]
+            about = {"element": symbol, "cell": f"prototype {form}, the element's lowest form by {method}"}
+            found.append(VaspItem(f"subhull-element-{symbol}", build(form, [symbol]).structure, about))
+    return found, [s for s in symbols if s not in forms]
 
 
 def _version(package: str) -> str | None:

@@ -29,11 +29,11 @@ def test_candidates_go_out_and_results_come_back(
     assert (folders[0] / "job.sh").stat().st_mode & 0o111
     assert "ENCUT = 520" in (folders[0] / "INCAR").read_text()
     packed = tmp_path / "out.zip"
-    code, out, _ = run(capsys, "vasp", "write", "--candidates", str(tib2.job_id), "--out", str(packed))
+    code, out, _ = run(capsys, "vasp", "write", "--candidates", str(tib2.job_id), "--elements", "--out", str(packed))
     assert code == 0
     assert "2 candidates for VASP in" in out
     with zipfile.ZipFile(packed) as archive:
-        assert sum(n.endswith("POSCAR") for n in archive.namelist()) == 2
+        assert sum(n.endswith("POSCAR") for n in archive.namelist()) == 4
     (tmp_path / "vasprun.xml").write_text(vasprun(run_for(tib2, TIB2, -24.0)))
     (tmp_path / "OUTCAR").write_text(outcar(run_for(tib, TIB, -14.6)))
     (tmp_path / "broken").write_text("x")

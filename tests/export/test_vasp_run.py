@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import io
+import resource
+import time
 import zipfile
 from contextlib import suppress
 from dataclasses import replace
@@ -153,6 +155,33 @@ def test_xml_with_declarations_never_reaches_a_parser(
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        outcar(RUN).replace("ions per type =            ", "ions per type =  999999999 "),
+        " vasp.6.3.0\n"
+        + "\n" * 9_000_000
+        + outcar(RUN).replace("ions per type =            ", "ions per type =  999999999 "),
+        outcar(RUN).replace("NBANDS=     14", "NBANDS= 99999999999"),
+        vasprun(replace(RUN, incar={"MAGMOM": "999999999*5"})),
+        vasprun(replace(RUN, incar={"MAGMOM": "99999*99999*5"})),
+        "<?xml version='1.0'?>" + " " * 3_000_000 + "<html/>",
+        "\n" * 3_000_000 + "<modeling/>",
+        " vasp.6.3.0\n" + "\n" * 3_000_000 + outcar(RUN),
+        " vasp.6.3.0\n SYSTEM = " + "a " * 1_500_000 + "\n General timing and accounting informations for this job",
+    ],
+    ids=["atoms", "late", "bands", "magmom", "nested", "blanks", "lines", "outcar-lines", "long-line"],
+)
+def test_hostile_numbers_and_blanks_cost_neither_memory_nor_time(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "x"
+    path.write_text(text)
+    started, before = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with suppress(RunError):
+        assert read_run(path).steps == 3
+    assert time.monotonic() - started < 30
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1_500_000, "kB more than at any time before"
+
+
+@pytest.mark.parametrize(
     ("text", "words"),
     [
         ("", "neither"),
@@ -161,7 +190,10 @@ def test_xml_with_declarations_never_reaches_a_parser(
         (vasprun(RUN).replace("-30.50000000", "-9999.0000000"), "energy"),
         (vasprun(replace(RUN, energies=[-30.0, -30.4, float("nan")])), "energy"),
         (vasprun(RUN).replace("<c>Ti</c>", "<c>Qq</c>"), "cannot be read"),
-        ("<modeling></modeling>", "cannot be read"),
+        ("<modeling></modeling>", "no finished ionic step"),
+        (vasprun(RUN).replace(" <incar>", " <!-- <calculation> --><incar>"), "comments"),
+        (vasprun(RUN).replace("<modeling>", "<modeling xmlns='x'>"), "comments|another root"),
+        (vasprun(replace(RUN, incar={"MAGMOM": "9999999&#42;5"})), "comments"),
     ],
 )
 def test_wrong_files_are_refused_in_words(tmp_path: Path, text: str, words: str) -> None:

@@ -164,6 +164,34 @@ def test_the_relaxed_cell_goes_out_unless_the_generated_one_is_asked_for(var: Pa
     assert volumes["A"] == pytest.approx(shrunk.volume, rel=1e-6)
 
 
+def test_the_elements_go_out_too_and_come_back_as_references(var: Path, context: TestContext) -> None:
+    """Titanium is hcp, tantalum bcc; uranium has no form here and is named."""
+    uranium = replace_element(TIB2, "U")
+    made = candidates_of_structures([TIB2, replace_element(TIB, "Ta"), uranium])
+    out = folders_in(write_vasp([c.id for c in made], WriteParams(elements=True)))
+    manifest = json.loads(out.pop("")["manifest.json"])
+    assert manifest["elements_without_a_form"] == ["U"]
+    elements = {e["element"]: out[e["folder"]] for e in manifest["candidates"] if "element" in e}
+    assert sorted(elements) == ["B", "Ta", "Ti"]
+    crystals = {symbol: Poscar.from_str(files["POSCAR"]).structure for symbol, files in elements.items()}
+    groups = {symbol: crystal.get_space_group_info()[1] for symbol, crystal in crystals.items()}
+    assert groups == {"B": 166, "Ta": 229, "Ti": 194}
+    results = {
+        f"{symbol}.xml": vasprun(
+            Run(
+                [crystal],
+                [(-11.8 if symbol == "Ta" else REFERENCES[symbol]) * len(crystal)],
+                system=str(Incar.from_str(elements[symbol]["INCAR"])["SYSTEM"]),
+            )
+        )
+        for symbol, crystal in crystals.items()
+    }
+    result = read(context, {**results, "a.xml": vasprun(run_for(made[0], TIB2, -24.0))})
+    assert result["problems"] == []
+    assert result["references"]["VASP"] == pytest.approx({**REFERENCES, "Ta": -11.8})
+    assert result["results"][0]["formation"] == pytest.approx(-8 + 7.8 / 3 + 6.7 * 2 / 3)
+
+
 def test_writing_is_refused_in_words(var: Path, tmp_path: Path) -> None:
     (candidate,) = candidates_of_structures([TIB2])
     for names, words in ((["x"], "is no candidate"), (["9-9"], "no candidate 9-9"), (["9"], "no valid candidate")):
@@ -308,6 +336,21 @@ def test_references_may_come_later_and_count_for_what_is_there(var: Path, contex
     assert any("PAW_PBE B 01Jan2020, candidates with PAW_PBE B 06Sep2000" in note for note in third["notes"])
     assert remembered("VASP") == pytest.approx({"Ti": -7.8, "B": -6.8})
     assert remembered("VASP-PBEsol") == {}
+
+
+@pytest.mark.postgres
+def test_postgres_keeps_results_too(
+    var: Path, postgres: str, monkeypatch: pytest.MonkeyPatch, context: TestContext
+) -> None:
+    monkeypatch.setenv("SUBHULL_DATABASE_URL", postgres)
+    tib2, tib = candidates_of_structures([TIB2, TIB])
+    failed = vasprun(run_for(tib, TIB, -14.6, electronic=False))
+    result = read(context, {"a.xml": vasprun(run_for(tib2, TIB2, -24.0)), "b.xml": failed})
+    assert result["stored"] == 2
+    assert read(context, {"references.json": json.dumps(REFERENCES)})["recounted"] == 1
+    assert relaxation_of(tib2).formation_after == pytest.approx(-8 + 7.8 / 3 + 6.7 * 2 / 3)  # type: ignore[union-attr]
+    assert relaxation_of(tib).status == "failed: electrons not converged"  # type: ignore[union-attr]
+    store().dispose()
 
 
 def test_references_without_a_method_are_not_guessed(var: Path, context: TestContext) -> None:
