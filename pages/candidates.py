@@ -4,14 +4,14 @@ from collections import Counter
 
 import streamlit as st
 
-from core.jobs import queue
 from core.ui.candidate_view import PAGE, candidate_table, show_candidate
 from core.ui.hull_view import show_hull
+from core.ui.relax_form import relax_form
 from core.ui.vasp_view import vasp_panel, vasp_report
-from core.ui.widgets import header, page, pages, selected_int, sentences, watch_job
+from core.ui.widgets import go, header, page, pages, selected, selected_int, watch_job
 from core.workflows.export import bundle_zip
 from core.workflows.hulls import get_hull_by_id, hull_systems_for, place_candidates
-from core.workflows.relax import RelaxParams, potential_choices
+from core.workflows.relax import potential_choices
 from core.workflows.store import store
 from db import candidates as rows
 
@@ -50,8 +50,7 @@ offset = pages(total, PAGE, "rows")
 with store().session() as session:
     listed = rows.page_candidates(session, wanted, PAGE, offset)
 
-choices = potential_choices()
-usable = [c for c in choices if not c.problem]
+usable = [c for c in potential_choices() if not c.problem]
 hulls = {h.id: h for s in sorted({c.chemical_system for c in listed}) for h in hull_systems_for(s)}
 preferred = sorted(hulls.values(), key=lambda h: (h.method != usable[0].method, h.id))
 hull_id = st.selectbox(
@@ -71,19 +70,7 @@ st.caption(f"Actions below are for {scope}.")
 
 relaxing, taking = st.columns(2, gap="large")
 with relaxing, st.container(border=True):
-    key = st.selectbox(
-        "Relax with",
-        [c.key for c in usable],
-        format_func={c.key: c.method for c in usable}.__getitem__,
-        help=" ".join(f"{c.about}." for c in usable),
-    )
-    for missing in [c for c in choices if c.problem]:
-        st.caption(f"{missing.method} is not offered: {missing.problem}.")
-    cell = st.toggle("Relax the cell too", True, help="Off: positions only, as the paper does.")
-    if st.button(f"Relax {len(picked)}", type="primary", icon=":material/compress:", disabled=not picked):
-        with sentences():
-            params = RelaxParams(tuple(c.id for c in picked), str(key), cell)
-            st.query_params["job"] = str(queue.submit("relax", f"Relax {len(picked)} candidates", params))
+    relax_form([c.id for c in picked])
 with taking, st.container(border=True):
     st.markdown("**Take home**")
     st.caption("A zip of CIFs (as generated and relaxed), candidates.csv, candidates.extxyz and manifest.json.")
@@ -105,13 +92,16 @@ if job_id is not None:
 
 if view is not None:
     shown = [placed[c.id] for c in picked if placed[c.id].place]
-    show_hull(view, shown)
+    if (hit := show_hull(view, shown)) and hit != selected("candidate"):
+        go(candidate=hit)
 for problem, count in Counter(placed[c.id].problem for c in picked if placed[c.id].problem).items():
     st.caption(f"Not placed: {count} {problem}.")
 
 if picked:
     st.subheader("In 3D")
     names = {c.id: f"{c.job_id}-{c.index} {c.formula}" for c in picked}
-    one = st.selectbox("Candidate", list(names), format_func=names.__getitem__)
+    clicked = selected_int("candidate")  # in the plot
+    first = list(names).index(clicked) if clicked in names else 0
+    one = st.selectbox("Candidate", list(names), first, format_func=names.__getitem__, key=f"one-{clicked}")
     candidate = next(c for c in picked if c.id == one)
     show_candidate(candidate, placed[one].relaxation)

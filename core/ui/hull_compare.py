@@ -9,7 +9,13 @@ from core.jobs import queue
 from core.ui.widgets import counted, go, plain, sentences
 from core.workflows.context import UserError
 from core.workflows.hulls import HullView, get_hull_by_id
-from core.workflows.hulls_evaluate import Attached, EvaluateHullParams, attach_structures, compare_hulls
+from core.workflows.hulls_evaluate import (
+    Attached,
+    EvaluateHullParams,
+    attach_structures,
+    check_evaluation,
+    compare_hulls,
+)
 from core.workflows.relax import potential_choices
 
 
@@ -35,6 +41,7 @@ def show_comparison(view: HullView) -> None:
         held_up = bool(attached.missing) and not fetch
         if st.button("Evaluate again", type="primary", icon=":material/balance:", disabled=held_up):
             params = EvaluateHullParams(view.row.id, str(key), relax, aflow=fetch)
+            check_evaluation(params)
             go(job=queue.submit("hull-evaluate", f"Hull of {view.row.chemical_system} again", params))
 
 

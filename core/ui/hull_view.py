@@ -20,13 +20,18 @@ NEAR = 0.15  # eV/atom above the hull: phases higher than that are not drawn unl
 PAGE = 50
 
 
-def show_hull(view: HullView, candidates: Sequence[PlacedCandidate] = ()) -> None:
-    """The plot of a hull of two or three elements with candidates over it, and in words what it contains."""
+def show_hull(view: HullView, candidates: Sequence[PlacedCandidate] = ()) -> str | None:
+    """The plot of a hull of two or three elements with candidates over it, and in words what it contains.
+
+    Returns the id of the candidate that was clicked now.
+    """
     st.subheader(f"Hull of {view.row.chemical_system} · {view.row.method}")
-    show_plot(picture_of(view, candidates, NEAR), f"hull-{view.row.id}")
+    hit = show_plot(picture_of(view, candidates, NEAR), f"hull-{view.row.id}-{selected('candidate')}")
     show_lowest(view, candidates)
     legend = f"Squares: on the hull. Dots: other phases, the lowest of each composition, up to {NEAR} eV/atom above it."
-    st.caption(legend + (" Diamonds: candidates." if candidates else "") + f" {view.about}")
+    st.caption(legend + (" Diamonds: candidates; click one to see it." if candidates else "") + f" {view.about}")
+    kind, _, name = (hit or "").partition(":")
+    return name if kind == "candidate" else None
 
 
 def show_plot(picture: charts.HullPicture, key: str) -> str | None:

@@ -1,0 +1,43 @@
+"""How candidates are relaxed: potential, what moves, when it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from core.jobs import queue
+from core.ui.devices import devices
+from core.ui.widgets import sentences
+from core.workflows.relax import SYMPREC, RelaxParams, potential_choices
+
+
+def relax_form(candidate_ids: Sequence[int]) -> None:
+    """Choices and a start; the job that runs is in the URL."""
+    choices = potential_choices()
+    usable = {c.key: c for c in choices if not c.problem}
+    key = st.selectbox(
+        "Relax with",
+        list(usable),
+        format_func=lambda k: usable[k].method,
+        help=" ".join(f"{c.about}." for c in usable.values()),
+    )
+    for missing in [c for c in choices if c.problem]:
+        st.caption(f"{missing.method} is not offered: {missing.problem}.")
+    left, right = st.columns(2)
+    cell = left.toggle("Relax the cell too", True, help="Off: positions only, as the paper does.")
+    symmetry = right.toggle("Keep the space group", help="Forces and stress are projected onto its operations.")
+    with st.popover("More", icon=":material/tune:"):
+        fmax = st.number_input("Largest force at the end (eV/Å)", 0.001, 1.0, 0.05, 0.01, format="%g")
+        steps = st.number_input("Steps, at most", 1, 10_000, 500, 100)
+        symprec = st.number_input(
+            "Tolerance of space groups (Å)", 0.0001, 0.5, SYMPREC, 0.01, format="%g", help="spglib's symprec."
+        )
+        device = st.selectbox("Device", devices(), key="relax-device")
+    count = len(candidate_ids)
+    if st.button(f"Relax {count}", type="primary", icon=":material/compress:", disabled=not count):
+        with sentences():
+            params = RelaxParams(
+                tuple(candidate_ids), str(key), cell, float(fmax), int(steps), symmetry, float(symprec)
+            )  # fmt: skip
+            st.query_params["job"] = str(queue.submit("relax", f"Relax {count} candidates", params, device))
