@@ -176,6 +176,7 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     url = f"postgresql+psycopg://tester@127.0.0.1:{port}/postgres"
     try:
         _wait_for_port(port, process)
+        _wait_for_connection(url)
         yield url
     finally:
         children = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
@@ -208,6 +209,22 @@ def _wait_for_port(port: int, process: subprocess.Popen[bytes], seconds: float =
         except OSError:
             time.sleep(0.1)
     raise AssertionError(f"nothing listens on port {port} after {seconds} s")
+
+
+def _wait_for_connection(url: str, seconds: float = 60.0) -> None:
+    """A server that starts listens before it lets anybody in."""
+    import psycopg
+
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            psycopg.connect(url.replace("+psycopg", ""), connect_timeout=5).close()
+        except psycopg.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+        else:
+            return
 
 
 class AppServer:
