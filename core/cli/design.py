@@ -33,6 +33,7 @@ def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--keep-symmetry", action="store_true", help="keep each crystal's space group")
     parser.add_argument("--symprec", type=float, default=0.1, help="Å, of the space groups before and after")
+    parser.add_argument("--processes", type=int, default=1, help="cores to share the work")
     parser.add_argument("--trajectories", action="store_true", help="keep the frames, one safetensors file a structure")
     parser.add_argument("--device", default="cpu", help="cpu or cuda:0")
     parser.add_argument("--out", type=Path, required=True)
@@ -160,6 +161,7 @@ def _relax(asked: argparse.Namespace) -> dict[str, Any]:
         asked.keep_symmetry,
         asked.symprec,
         asked.trajectories,
+        asked.processes,
     )
     console = Console(asked.device)
     console.folder = folder = new_folder(asked.out)

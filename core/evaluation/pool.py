@@ -142,7 +142,7 @@ class MatchPool:
     def _started(self) -> ProcessPoolExecutor:
         if self._executor is None:
             context = multiprocessing.get_context("spawn")  # a fork would copy locks, threads and the CUDA context
-            self._executor = ProcessPoolExecutor(self.processes, context, _begin)
+            self._executor = ProcessPoolExecutor(self.processes, context, begin_process)
         return self._executor
 
 
@@ -178,7 +178,7 @@ def _match_chunk(pairs: list[tuple[Cell, Cell]], names: tuple[str, ...], limit_s
     return {name: cell_distances(pairs, name, limit_s) for name in names}
 
 
-def _begin() -> None:
+def begin_process() -> None:
     """What a process does first: one thread, no warnings, the usual end at SIGTERM, and none without its parent."""
     for name in _THREADS:
         os.environ[name] = "1"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from core.data.readers.sources import SourceError, raw_rows
 from core.data.symmetry import detect_group, detect_groups
 from core.energy.formation import formation_energy, load_references
 from core.energy.load import choices, default_choice, load_potential
+from core.energy.parallel import relax_on_cores
 from core.energy.potential import Potential, PotentialError
 from core.energy.relaxation import RelaxationConfig, Relaxed, relax, short_status
 from core.energy.trajectory import MAX_FRAMES, Trajectory, TrajectoryError, load_trajectory, save_trajectory
@@ -30,7 +31,7 @@ from db.tables import Job
 log = logging.getLogger(__name__)
 
 _PART = 64  # candidates whose results are written together
-_PART_GPU = 1024
+_PART_LARGE = 1024  # on a GPU, or on several cores
 SYMPREC = 0.1  # Å, of the space group before and after relaxation
 
 
@@ -39,6 +40,7 @@ class RelaxParams:
     """candidate_ids: of the store; potential: "m3gnet", "chgnet" or "" for the default; cell: move the cell too.
 
     symmetry: keep each crystal's space group; symprec: Å, of the groups kept and found; trajectories: keep the frames
+    processes: cores to share the work, where the device is the CPU
     """
 
     candidate_ids: tuple[int, ...]
@@ -49,6 +51,7 @@ class RelaxParams:
     symmetry: bool = False
     symprec: float = SYMPREC
     trajectories: bool = True
+    processes: int = 1
 
 
 def relax_candidates(params: RelaxParams, context: Context) -> dict[str, Any]:
@@ -56,7 +59,7 @@ def relax_candidates(params: RelaxParams, context: Context) -> dict[str, Any]:
 
     After an interruption, what this job has done already is left alone. Returns relaxed, failed, method.
     """
-    config = _config(params)
+    _config(params)
     potential = potential_for(params.potential, context.device)
     with store().session() as session:
         done = {
@@ -67,10 +70,10 @@ def relax_candidates(params: RelaxParams, context: Context) -> dict[str, Any]:
     todo = [i for i in params.candidate_ids if i not in done]
     statuses = list(done.values())
     started = time.monotonic()
-    size = _part_of(context.device)
+    size = _part_of(params, context.device)
     for start in range(0, len(todo), size):
         part = todo[start : start + size]
-        relaxed = _relax_rows(part, potential, config, context, len(params.candidate_ids), len(done) + start)
+        relaxed = _relax_rows(part, potential, params, context, len(done) + start)
         statuses += relaxed
         if context.cancelled():
             raise Cancelled
@@ -83,8 +86,9 @@ def relax_candidates(params: RelaxParams, context: Context) -> dict[str, Any]:
 
 
 def _relax_rows(
-    ids: Sequence[int], potential: Potential, config: RelaxationConfig, context: Context, total: int, before: int
+    ids: Sequence[int], potential: Potential, params: RelaxParams, context: Context, before: int
 ) -> list[str]:
+    config, total = _config(params), len(params.candidate_ids)
     with store().session() as session:
         found = rows.get_candidates(session, ids)
     if not found:
@@ -95,7 +99,7 @@ def _relax_rows(
         context.progress(count / total, f"{count} of {total} relaxed, step {step}")
 
     crystals = unpack_cells([c.cell for c in found])
-    result = relax(crystals, potential, config, on_step, context.cancelled)
+    result = _relax(crystals, potential, params, context, on_step)
     ended = [i for i in range(len(found)) if has_ended(result, i)]  # all, unless it was cancelled
     values = relaxation_values(result, potential, config.symprec)
     for i in ended:
@@ -116,14 +120,36 @@ def _config(params: RelaxParams) -> RelaxationConfig:
     for name, value in (("largest force", params.fmax), ("tolerance of the symmetry", params.symprec)):
         if not (math.isfinite(value) and value > 0):
             raise UserError(f"The {name} has to be larger than 0, not {value:g}.")
+    if not 1 <= params.processes <= 64:
+        raise UserError(f"A relaxation can share 1 to 64 processes, not {params.processes}.")
     if params.steps < 0:
         raise UserError(f"A relaxation takes 0 steps or more, not {params.steps}.")
     frames = MAX_FRAMES if params.trajectories else 0
     return RelaxationConfig(params.cell, params.fmax, params.steps, 0, params.symmetry, params.symprec, frames)
 
 
-def _part_of(device: str) -> int:
-    return _PART if device == "cpu" else _PART_GPU
+def _part_of(params: RelaxParams, device: str) -> int:
+    return _PART if device == "cpu" and params.processes == 1 else _PART_LARGE
+
+
+def _relax(
+    crystals: Crystals,
+    potential: Potential,
+    params: RelaxParams,
+    context: Context,
+    on_step: Callable[[int, int], None],
+) -> Relaxed:
+    """In this process, or in several where that was asked for. Raises Cancelled where those were ended with it."""
+    config = _config(params)
+    if params.processes == 1 or context.device != "cpu":
+        return relax(crystals, potential, config, on_step, context.cancelled)
+    key, folder = params.potential or default_choice(settings().m3gnet).key, settings().m3gnet
+    try:
+        return relax_on_cores(crystals, key, folder, config, params.processes, on_step, context.cancelled)
+    except MemoryError:
+        if context.cancelled():  # SIGTERM went to all of them
+            raise Cancelled from None
+        raise
 
 
 def trajectory_path(folder: Path, candidate_id: int) -> Path:
@@ -266,7 +292,7 @@ def relax_crystals(crystals: Crystals, params: RelaxParams, context: Context) ->
     def on_step(finished: int, step: int) -> None:
         context.progress(finished / len(crystals), f"{finished} of {len(crystals)} relaxed, step {step}")
 
-    relaxed = relax(crystals, potential, config, on_step, context.cancelled)
+    relaxed = _relax(crystals, potential, params, context, on_step)
     if context.cancelled():
         raise Cancelled
     values = relaxation_values(relaxed, potential, config.symprec)

@@ -17,13 +17,13 @@ from pymatgen.core import Composition, Lattice, Structure
 
 from core.crystals import Crystals, from_structures, to_structures
 from core.energy import load
+from core.energy.ase_calculator import OneByOne
 from core.energy.formation import References, formation_energy, load_references
 from core.energy.hull import ConvexHull, HullError, Phase
 from core.energy.known_phases import KNOWN_PHASES
 from core.energy.load import choices, default_choice, load_potential, prove
 from core.energy.potential import Potential, PotentialError, screen, shortest_distances
 from core.energy.relaxation import CONVERGED, RelaxationConfig, relax, relax_volume
-from tests.energy.one_by_one import OneByOne
 
 
 @pytest.fixture(params=["chgnet", "m3gnet"])

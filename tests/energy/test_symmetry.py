@@ -13,10 +13,10 @@ from pymatgen.core import Lattice, Structure
 
 from core.crystals import Crystals, concatenate, from_structures, to_structures
 from core.data.symmetry import detect_groups
+from core.energy.ase_calculator import OneByOne
 from core.energy.load import load_potential
 from core.energy.relaxation import CONVERGED, RelaxationConfig, relax
 from core.energy.symmetry import Symmetry, find_operations, symmetrize
-from tests.energy.one_by_one import OneByOne
 
 
 def rutile(shake: float = 0.0) -> Crystals:

@@ -1,4 +1,4 @@
-"""A potential as ASE's calculator: the reference that batches are held against."""
+"""A potential as ASE's calculator: one crystal at a time, and the reference that batches are held against."""
 
 from __future__ import annotations
 
@@ -7,16 +7,15 @@ from typing import Any
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
-from pymatgen.io.ase import AseAtomsAdaptor
 
 from core.crystals import from_structures
 from core.energy.potential import Potential
 
 
-class OneByOne(Calculator):  # type: ignore[misc]
-    """Energy, forces and stress of one crystal at a time."""
+class OneByOne(Calculator):
+    """Energy in eV, forces in eV/Å, stress in eV/Å³. Raises ValueError for a crystal the potential refuses."""
 
-    implemented_properties = ("energy", "forces", "stress")
+    implemented_properties = ["energy", "forces", "stress"]  # noqa: RUF012 (as ASE declares it)
 
     def __init__(self, potential: Potential) -> None:
         super().__init__()
@@ -25,8 +24,13 @@ class OneByOne(Calculator):  # type: ignore[misc]
     def calculate(
         self, atoms: Atoms | None = None, properties: Any = ("energy",), system_changes: Any = all_changes
     ) -> None:
+        """As ASE calls it."""
+        from pymatgen.io.ase import AseAtomsAdaptor
+
         super().calculate(atoms, properties, system_changes)
         found = self._potential.evaluate(from_structures([AseAtomsAdaptor.get_structure(self.atoms)]))
+        if found.problem[0]:
+            raise ValueError(found.problem[0])
         self.results = {
             "energy": float(found.energy[0]),
             "forces": found.forces[0].numpy(),
