@@ -32,6 +32,7 @@ from torch import Tensor
 from core.crystals import Crystals, unpack_cells
 from core.data.readers.parsing import parse_rows
 from core.data.readers.sources import raw_rows
+from core.energy.errors import CORRECTED
 from core.energy.formation import formation_energy, load_references
 from core.energy.load import load_potential
 from core.energy.potential import Potential
@@ -39,8 +40,6 @@ from core.energy.relaxation import relax
 from core.settings import ASSETS, settings
 
 AGAINST = "Materials Project, formation energies as published"
-
-CORRECTED = ("H", "N", "O", "F", "Cl", "Br", "I", "S", "Se", "Te", "Si", "Sb")  # where they are the anion
 
 
 def sample(path: Path, count: int, seed: int = 0) -> tuple[Crystals, Tensor]:

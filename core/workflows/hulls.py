@@ -65,7 +65,7 @@ class HullView:
     @property
     def error(self) -> MethodError | None:
         """How far its method errs, where that was measured."""
-        return method_error(self.row.method)
+        return method_error(self.row.method, self.hull.elements)
 
 
 @dataclass(frozen=True)

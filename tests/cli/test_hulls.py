@@ -34,7 +34,7 @@ def test_candidates_of_a_folder_are_placed_with_their_reactions(
 ) -> None:
     errors = tmp_path / "errors.json"
     errors.write_text(json.dumps({"PBE": {"mae": 0.03, "structures": 10, "against": "a test"}}))
-    monkeypatch.setattr("core.workflows.hulls.method_error", lambda method: _read(method, errors))
+    monkeypatch.setattr("core.workflows.hulls.method_error", lambda method, _: _read(method, errors))
     hull = tmp_path / "mine.csv"
     hull.write_text("formula,formation_energy,method\nTaB2,-0.6,PBE\nTaB,-0.8,PBE\n")
     hulls.import_hull(hull)
@@ -69,7 +69,7 @@ def test_candidates_of_a_folder_are_placed_with_their_reactions(
 def _read(method: str, path: Path) -> object:
     from core.energy.errors import method_error
 
-    return method_error(method, path)
+    return method_error(method, path=path)
 
 
 @pytest.mark.parametrize(

@@ -202,11 +202,20 @@ def test_doubts_are_said_as_aflow_says_them() -> None:
 
 def test_the_error_of_a_method_is_read_where_it_was_measured(tmp_path: Path) -> None:
     path = tmp_path / "errors.json"
-    assert method_error("M", path) is None
+    assert method_error("M", path=path) is None
     path.write_text(json.dumps({"M": {"mae": 0.031, "structures": 1000, "against": "DFT"}}))
-    found = method_error("M", path)
+    found = method_error("M", path=path)
     assert found is not None
     assert found.sentence == (
         "Formation energies by this method err by 31 meV/atom on average (1,000 structures, against DFT)."
     )
-    assert method_error("N", path) is None
+    assert method_error("N", path=path) is None
+
+
+def test_the_error_is_that_of_compounds_like_the_hulls(tmp_path: Path) -> None:
+    path = tmp_path / "errors.json"
+    kinds = {"uncorrected": {"mae": 0.03, "structures": 20}, "corrected": {"mae": 0.4, "structures": 80}}
+    path.write_text(json.dumps({"M": {"mae": 0.3, "structures": 100, "against": "DFT", "kinds": kinds}}))
+    found = {e: method_error("M", e, path) for e in (("B", "Ta"), ("B", "O"), ())}
+    assert [f and f.mae for f in found.values()] == [0.03, 0.3, 0.3]
+    assert "without H, N, O" in str(found["B", "Ta"] and found["B", "Ta"].sentence)
