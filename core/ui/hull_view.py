@@ -30,6 +30,8 @@ def show_hull(view: HullView, candidates: Sequence[PlacedCandidate] = ()) -> str
     show_lowest(view, candidates)
     legend = f"Squares: on the hull. Dots: other phases, the lowest of each composition, up to {NEAR} eV/atom above it."
     st.caption(legend + (" Diamonds: candidates; click one to see it." if candidates else "") + f" {view.about}")
+    if view.error:
+        st.caption(f"{view.error.sentence} Diamonds are hollow where that leaves it open.")
     kind, _, name = (hit or "").partition(":")
     return name if kind == "candidate" else None
 
@@ -57,7 +59,7 @@ def show_lowest(view: HullView, candidates: Sequence[PlacedCandidate]) -> None:
     st.markdown(f"Lowest: **{formula}** (candidate {name}), {abs(above):.3f} eV/atom {where} this hull.")
     error = view.error
     if error is not None and abs(above) < error.mae:
-        st.caption(f":material/info: That is less than the method's own error. {error.sentence}")
+        st.caption(f":material/info: That is less than the method's own error, {1000 * error.mae:.0f} meV/atom.")
 
 
 def picture_of(

@@ -77,6 +77,11 @@ def test_from_a_file_to_a_bundle(app: AppServer, watched: Watched, tmp_path: Pat
         timeout=120 * SECONDS
     )
     expect(page.get_by_text("no discovery yet")).to_be_visible()
+    page.get_by_text("How it relaxed").click()
+    player = page.frame_locator("iframe").last
+    expect(player.locator("#now")).to_contain_text("step 0 ·")
+    player.get_by_role("button", name="Play").click()
+    expect(player.locator("#now")).not_to_contain_text("step 0 ·")
     with page.expect_download() as downloading:
         page.get_by_role("button", name=re.compile(r"^Download \d")).click()
     with zipfile.ZipFile(io.BytesIO(Path(downloading.value.path()).read_bytes())) as archive:
