@@ -31,13 +31,7 @@ def add_detach(parser: argparse.ArgumentParser) -> None:
 
 def run_job(kind: str, title: str, params: Any, device: str = "cpu", detach: bool = False) -> dict[str, Any]:
     """Submit a job and follow it; Ctrl-C cancels it. Returns its result with `job` and `status`."""
-    if device not in ("cpu", "io"):
-        from core.training.devices import DeviceError, check_device
-
-        try:
-            check_device(device)
-        except DeviceError as error:
-            raise UserError(str(error)) from error
+    check_usable(device)
     job_id = queue.submit(kind, title, params, device)
     if detach:
         print(f"job {job_id} is queued; ./run cli jobs list shows it", file=sys.stderr)
@@ -52,6 +46,17 @@ def run_job(kind: str, title: str, params: Any, device: str = "cpu", detach: boo
     if job.status != "done":
         print(job.error or f"job {job_id} was {job.status}; its log: {job.folder}/log.txt", file=sys.stderr)
     return {**(job.result or {}), "job": job_id, "status": job.status}
+
+
+def check_usable(device: str) -> None:
+    """Raises UserError for a device that is not here."""
+    if device not in ("cpu", "io"):
+        from core.training.devices import DeviceError, check_device
+
+        try:
+            check_device(device)
+        except DeviceError as error:
+            raise UserError(str(error)) from error
 
 
 def show(job: Job) -> None:

@@ -6,9 +6,12 @@ import argparse
 import json
 from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from core.cli.common import Console, add, add_detach, is_json, new_folder, run_job
+from core.cli.common import Console, add, add_detach, check_usable, is_json, new_folder, run_job
+
+if TYPE_CHECKING:
+    from core.energy.relaxation import Relaxed
 
 
 def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
@@ -163,6 +166,7 @@ def _relax(asked: argparse.Namespace) -> dict[str, Any]:
         asked.trajectories,
         asked.processes,
     )
+    check_usable(asked.device)
     console = Console(asked.device)
     console.folder = folder = new_folder(asked.out)
     relaxed, values = relax_crystals(crystals, params, console)
@@ -170,16 +174,7 @@ def _relax(asked: argparse.Namespace) -> dict[str, Any]:
     good = [i for i, v in enumerate(values) if not str(v["status"]).startswith("failed")]
     rows = [replace(relaxed_row(labels[i], crystals, i, values[i]), symprec=asked.symprec) for i in good]
     items = [BundleItem(row, before[i], after[i]) for row, i in zip(rows, good, strict=True)]
-    groups = detect_groups(crystals, asked.symprec).tolist()
-    report = [
-        {
-            "label": name,
-            "group_before": group or None,
-            **{k: v for k, v in value.items() if k != "cell"},
-            "status": status,
-        }
-        for name, group, value, status in zip(labels, groups, values, relaxed.status, strict=True)
-    ]
+    report = _relax_report(labels, detect_groups(crystals, asked.symprec).tolist(), values, relaxed)
     method = values[0]["method"]
     write_folder(folder, items, {"energy_method": [method], "relaxation": asdict(params)})
     (folder / "relaxed.json").write_text(json.dumps(report, indent=1) + "\n")
@@ -192,3 +187,18 @@ def _relax(asked: argparse.Namespace) -> dict[str, Any]:
         for place, sentence in problems:
             print(f"{place}: {sentence}")
     return result
+
+
+def _relax_report(
+    labels: list[str], groups: list[int], values: list[dict[str, Any]], relaxed: Relaxed
+) -> list[dict[str, Any]]:
+    """A row for each structure, with the space group it came with, the whole sentence of a failure, and its frames."""
+    report = []
+    for i, value in enumerate(values):
+        kept = bool(relaxed.trajectories) and relaxed.trajectories[i] is not None
+        row = {"label": labels[i], "group_before": groups[i] or None}
+        row |= {key: v for key, v in value.items() if key != "cell"}
+        report.append(
+            row | {"status": relaxed.status[i], "trajectory": f"trajectories/{i + 1}.safetensors" if kept else ""}
+        )
+    return report

@@ -103,6 +103,8 @@ def _relax_rows(
     ended = [i for i in range(len(found)) if has_ended(result, i)]  # all, unless it was cancelled
     values = relaxation_values(result, potential, config.symprec)
     for i in ended:
+        if result.status[i].startswith("failed"):  # the row holds its word, the job's log the sentence
+            log.warning("candidate %s %s", found[i].id, result.status[i])
         _write_trajectory(result, i, context.folder, found[i].id, values[i], crystals, config)
     with store().session() as session:
         for i in ended:

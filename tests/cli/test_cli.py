@@ -14,6 +14,7 @@ import pytest
 
 from core.cli.common import duration, pair
 from core.cli.main import build_parser, main
+from core.energy.trajectory import load_trajectory
 from core.settings import ASSETS
 from tests.conftest import ROOT
 from tests.data.test_readers import BAD, GOOD
@@ -117,9 +118,15 @@ def test_the_whole_way_without_a_browser(starter: Path, tmp_path: Path) -> None:
     assert [(r["formula"], r["group_asked"], float(r["energy_asked"])) for r in rows] == [("Ta1B2", "191", -0.5)] * 4
     assert all((tmp_path / "out" / r["file"]).is_file() for r in rows)
     relaxed = cli(
-        starter, "relax", str(tmp_path / "out"), "--potential", "chgnet", "--steps", "20", "--out", str(tmp_path / "r")
-    )
+        starter, "relax", str(tmp_path / "out"), "--potential", "chgnet", "--steps", "20", "--out", str(tmp_path / "r"),
+        "--trajectories", "--keep-symmetry",
+    )  # fmt: skip
     assert relaxed["relaxed"] + relaxed["failed"] == 4  # type: ignore[operator]
+    report = json.loads((tmp_path / "r" / "relaxed.json").read_text())
+    assert all({"group_before", "group_found", "status"} <= set(row) for row in report)
+    ended = [row for row in report if not row["status"].startswith("failed")]
+    frames = [load_trajectory(tmp_path / "r" / row["trajectory"]) for row in report if row["trajectory"]]
+    assert [f.about["status"] for f in frames] == [row["status"] for row in ended]
     placed = cli(starter, "hull", "place", str(tmp_path / "r"), "--system", "B-Ta-W")
     assert len(placed["placed"]) == relaxed["relaxed"]  # type: ignore[arg-type]
     assert placed["hull"] == "B-Ta-W CHGNet-0.3.0"

@@ -147,6 +147,37 @@ def test_batched_relaxation_ends_where_ase_ends(potential: Potential) -> None:
         assert difference < 0.002, structure.formula
 
 
+@pytest.mark.slow
+def test_real_structures_end_where_ase_ends(shared: Path, m3gnet_folder: Path) -> None:
+    """12 real structures of up to 12 atoms, atoms moved by 0.1 Å: 100 of them are in benchmarks/relax_structures.py."""
+    from benchmarks.relax_structures import TOLERANCE, one_by_one, real_crystals
+    from benchmarks.relax_structures import shaken as moved
+
+    m3gnet = load_potential("m3gnet", m3gnet_folder)
+    crystals = moved(real_crystals(shared / "data" / "mp_polymorphs.jsonl.gz", 12, m3gnet, 12, 3), 0.1, 0)
+    expected = one_by_one(to_structures(crystals), m3gnet, 0.05, 500)
+    relaxed = relax(crystals, m3gnet)
+    difference = (relaxed.energy_after / crystals.natoms - expected).abs()
+    assert int((difference < TOLERANCE).sum()) >= 11
+    assert float(difference.median()) < 1e-4
+
+
+def test_m3gnets_spared_products_change_nothing(m3gnet_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first layer applied to atoms before they meet, against matgl's own order."""
+    from core.energy import m3gnet
+
+    found = load_potential("m3gnet", m3gnet_folder).evaluate(shaken())
+
+    def plain(network, edge_index, nodes, edges):
+        return network(torch.hstack([nodes[edge_index[0]], nodes[edge_index[1]], *edges]))
+
+    monkeypatch.setattr(m3gnet, "_gated", plain)
+    expected = load_potential("m3gnet", m3gnet_folder).evaluate(shaken())
+    torch.testing.assert_close(found.energy, expected.energy, atol=2e-5, rtol=0)
+    torch.testing.assert_close(found.forces, expected.forces, atol=5e-5, rtol=0)
+    torch.testing.assert_close(found.stress, expected.stress, atol=5e-6, rtol=0)
+
+
 def test_positions_only_leaves_the_cell_and_failures_say_why() -> None:
     potential = load_potential("chgnet")
     crystals = shaken()[[1, 0]]

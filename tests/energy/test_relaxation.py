@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,8 @@ from torch import Tensor
 
 from core.crystals import Crystals, from_structures
 from core.energy import potential as potentials
+from core.energy.load import load_potential
+from core.energy.parallel import relax_on_cores
 from core.energy.potential import batches
 from core.energy.relaxation import CONVERGED, STEP_LIMIT, RelaxationConfig, relax, short_status
 from core.energy.trajectory import Recorder, TrajectoryError, load_trajectory, save_trajectory
@@ -187,3 +190,23 @@ def test_a_cancelled_relaxation_keeps_what_had_ended() -> None:
     ended = torch.isfinite(relaxed.energy_after)
     assert 0 < int(ended.sum()) < 9
     assert all((s == CONVERGED) == bool(e) for s, e in zip(relaxed.status, ended, strict=True))
+
+
+@pytest.mark.slow
+def test_on_several_cores_comes_out_what_comes_out_on_one() -> None:
+    """And in the order asked, failures and frames among them."""
+    rock = Structure.from_spacegroup(225, Lattice.cubic(4.3), ["Mg", "O"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    close = Structure(Lattice.cubic(3), ["Ta", "Ta"], [[0, 0, 0], [0.01, 0, 0]])
+    silicon = Structure.from_spacegroup(227, Lattice.cubic(5.6), ["Si"], [[0, 0, 0]])
+    start = from_structures([rock.get_primitive_structure(), close, rock, silicon.get_primitive_structure()])
+    config = RelaxationConfig(steps=4, frames=10)
+    seen: list[int] = []
+    found = relax_on_cores(start, "chgnet", None, config, 2, lambda finished, _: seen.append(finished))
+    expected = relax(start, load_potential("chgnet"), config)
+    assert found.status == expected.status
+    torch.testing.assert_close(found.energy_after, expected.energy_after, atol=1e-3, rtol=0, equal_nan=True)
+    torch.testing.assert_close(found.crystals.lattice, expected.crystals.lattice, atol=1e-3, rtol=0)
+    assert torch.equal(found.crystals.numbers, expected.crystals.numbers)
+    assert [t is not None for t in found.trajectories] == [True, False, True, True]
+    assert seen[-1] == 4
+    assert multiprocessing.active_children() == []
