@@ -74,3 +74,12 @@ def row_of(
 def symbol(number: int) -> str:
     """The symbol of an atomic number."""
     return Element.from_Z(number).symbol
+
+
+def finite(value: Any) -> float | None:
+    """A finite number, also from a string; else None."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from pymatgen.core import Structure
 
+from core.data.rows import finite
+
 CONVERGED, STOPPED, ELECTRONS = "converged", "stopped at the step limit", "failed: electrons not converged"
 MAX_ATOMS = 1000
 MAX_ENERGY = 200.0  # eV/atom; no pseudopotential's energy is as large
@@ -136,7 +138,7 @@ def _read_vasprun(path: Path) -> VaspRun:
         status=_status(bool(found.converged_electronic), bool(found.converged_ionic)),
         static=int(tags.get("NSW", 0)) <= 0,
         max_force=_largest(forces),
-        encut=_number(tags.get("ENCUT") or tags.get("ENMAX")),
+        encut=finite(tags.get("ENCUT") or tags.get("ENMAX")),
         potcars=potcars,
     )
 
@@ -206,7 +208,7 @@ def _read_outcar(path: Path) -> VaspRun:
         status=_status(electronic, static or ionic),
         static=static,
         max_force=_largest(last.get_forces(apply_constraint=False)),
-        encut=_number(tags.get("ENCUT")),
+        encut=finite(tags.get("ENCUT")),
         potcars=potcars,
     )
 
@@ -281,20 +283,12 @@ def _checked(run: VaspRun) -> VaspRun:
 def _largest(forces: Any) -> float | None:
     if forces is None or not len(forces):
         return None
-    return _number(np.linalg.norm(np.asarray(forces, dtype=float), axis=1).max())
-
-
-def _number(value: Any) -> float | None:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return None
-    return number if math.isfinite(number) else None
+    return finite(np.linalg.norm(np.asarray(forces, dtype=float), axis=1).max())
 
 
 def _numbers(value: Any) -> list[float]:
     parts = value.split() if isinstance(value, str) else value if isinstance(value, list | tuple) else [value]
-    return [n for part in parts if (n := _number(part)) is not None]
+    return [n for part in parts if (n := finite(part)) is not None]
 
 
 def _true(value: Any) -> bool:

@@ -19,7 +19,7 @@ from core.ui.hull_view import (
     show_phase,
     show_plot,
 )
-from core.ui.widgets import counted, energy, go, plain, segments, selected_int
+from core.ui.widgets import counted, energy, go, pick_row, plain, segments, selected_int
 from core.workflows.hulls import HullView, PlacedCandidate, place_candidates
 from core.workflows.hulls_export import hull_csv, hull_json
 from core.workflows.store import store
@@ -33,19 +33,10 @@ _IMAGES = {"png": "image/png", "svg": "image/svg+xml"}
 def hulls_table(hulls: Sequence[Hull], shown: int) -> None:
     """Every hull; a click opens one."""
     frame = pd.DataFrame([_row(h) for h in hulls])
-    event = st.dataframe(
-        frame,
-        hide_index=True,
-        on_select="rerun",
-        selection_mode="single-row",
-        selection_default={"selection": {"rows": [i for i, h in enumerate(hulls) if h.id == shown]}},
-        key=f"hulls-{len(hulls)}-{shown}",
-        height=min(250, 40 + 36 * len(frame)),
-        placeholder="–",
-    )
-    found = [i for i in event["selection"]["rows"] if i < len(hulls)]
-    if found and hulls[found[0]].id != shown:
-        go("*", hull=hulls[found[0]].id)
+    at = next((i for i, h in enumerate(hulls) if h.id == shown), None)
+    chosen = pick_row(frame, f"hulls-{len(hulls)}-{shown}", shown=at, most=250)
+    if chosen is not None:
+        go("*", hull=hulls[chosen].id)
 
 
 def _row(hull: Hull) -> dict[str, object]:

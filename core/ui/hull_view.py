@@ -12,7 +12,7 @@ from core.crystals import unpack_cells
 from core.data.formulas import parse_formula
 from core.ui import hull_charts as charts
 from core.ui.viewer import show_crystal
-from core.ui.widgets import energy, go, page, pages, picked, plain, selected, selected_int
+from core.ui.widgets import energy, go, page, pages, pick_row, picked, plain, selected, selected_int
 from core.workflows.hulls import HullView, PlacedCandidate
 from db.tables import HullEntry
 
@@ -138,21 +138,14 @@ def phases_table(view: HullView) -> None:
         columns=columns,
     )
     frame.insert(4, "structure", [e.cell is not None for e in listed])
-    shown = selected("phase")
-    event = st.dataframe(
-        frame,
-        hide_index=True,
-        on_select="rerun",
-        selection_mode="single-row",
-        column_config={n: st.column_config.NumberColumn(format="%.4f") for n in columns if "eV" in n},
-        key=f"phases-{view.row.id}-{offset}-{wanted}-{held}-{stable}-{shown}",
-        placeholder="",
-        height=min(420, 38 + 35 * len(frame)),
-    )
+    shown = selected_int("phase")
+    formats = {n: st.column_config.NumberColumn(format="%.4f") for n in columns if "eV" in n}
+    key = f"phases-{view.row.id}-{offset}-{wanted}-{held}-{stable}-{shown}"
+    at = next((i for i, e in enumerate(listed) if e.id == shown), None)
+    chosen = pick_row(frame, key, formats, at, most=420)
     st.caption("Select a phase to see it.")
-    rows = [i for i in event["selection"]["rows"] if i < len(listed)]
-    if rows and listed[rows[0]].id != selected_int("phase"):
-        go(phase=listed[rows[0]].id)
+    if chosen is not None:
+        go(phase=listed[chosen].id)
 
 
 def show_phase(view: HullView, entry: HullEntry) -> None:

@@ -13,7 +13,7 @@ from core.samplers.registry import STEPS
 from core.ui.devices import devices
 from core.ui.evaluation_charts import groups_of, match_rates
 from core.ui.model_card import percent
-from core.ui.widgets import ago, counted, go, job_log, plain, selected_int, sentences, watch_job
+from core.ui.widgets import ago, counted, go, job_log, pick_row, plain, selected_int, sentences, watch_job
 from core.workflows.datasets import list_datasets
 from core.workflows.evaluate import EvaluateParams, check_params
 from core.workflows.models import config_of, evaluations_of
@@ -83,25 +83,15 @@ def _form(model: Model) -> None:
 
 def _list(found: list[Job], shown: Job | None) -> None:
     frame = pd.DataFrame([_row(job) for job in found])
-    at = [found.index(shown)] if shown in found else []
-    event = st.dataframe(
-        frame,
-        hide_index=True,
-        on_select="rerun",
-        selection_mode="single-row",
-        selection_default={"selection": {"rows": at}},
-        key=f"evaluations-{len(found)}-{found[0].id}-{shown.id if shown else ''}",
-        column_config={
-            "match rate": st.column_config.NumberColumn(format="%.1f %%"),
-            "valid": st.column_config.NumberColumn(format="%.1f %%"),
-            "RMS": st.column_config.NumberColumn(format="%.3f", help="of the matched, in units of (V/N)^⅓"),
-        },
-        height=min(330, 38 + 35 * len(frame)),
-        placeholder="–",
-    )
-    rows = [i for i in event["selection"]["rows"] if i < len(found)]
-    if rows and rows != at:
-        go(job=found[rows[0]].id)
+    columns = {
+        "match rate": st.column_config.NumberColumn(format="%.1f %%"),
+        "valid": st.column_config.NumberColumn(format="%.1f %%"),
+        "RMS": st.column_config.NumberColumn(format="%.3f", help="of the matched, in units of (V/N)^⅓"),
+    }
+    key = f"evaluations-{len(found)}-{found[0].id}-{shown.id if shown else ''}"
+    chosen = pick_row(frame, key, columns, found.index(shown) if shown in found else None)
+    if chosen is not None:
+        go(job=found[chosen].id)
 
 
 def _row(job: Job) -> dict[str, object]:

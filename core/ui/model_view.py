@@ -11,7 +11,7 @@ import streamlit as st
 
 from core.models.checkpoint import WEIGHTS
 from core.ui import model_card as words
-from core.ui.widgets import go, page, plain, sentences
+from core.ui.widgets import go, page, pick_row, plain, sentences
 from core.workflows.context import UserError
 from core.workflows.datasets import list_datasets
 from core.workflows.model_files import MAX_WEIGHTS, add_upload, pack_model
@@ -30,20 +30,10 @@ def models_table(models: list[Model], shown: str) -> None:
     """Every model; a click shows another one."""
     names = [m.name for m in models]
     frame = pd.DataFrame([_row(m) for m in models])
-    event = st.dataframe(
-        frame,
-        hide_index=True,
-        on_select="rerun",
-        selection_mode="single-row-required",
-        selection_default={"selection": {"rows": [names.index(shown)]}},
-        key=f"models-{shown}-{hashlib.sha256(repr(names).encode()).hexdigest()[:8]}",
-        column_config=_COLUMNS,
-        height=min(320, 38 + 35 * len(frame)),
-        placeholder="–",
-    )
-    rows = [i for i in event["selection"]["rows"] if i < len(names)]
-    if rows and names[rows[0]] != shown:
-        go("job", model=names[rows[0]])
+    key = f"models-{shown}-{hashlib.sha256(repr(names).encode()).hexdigest()[:8]}"
+    chosen = pick_row(frame, key, _COLUMNS, names.index(shown))
+    if chosen is not None:
+        go("job", model=names[chosen])
 
 
 def _row(model: Model) -> dict[str, object]:

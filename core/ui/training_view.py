@@ -24,6 +24,7 @@ from core.ui.widgets import (
     job_log,
     page,
     pages,
+    pick_row,
     plain,
     segments,
     selected,
@@ -186,22 +187,14 @@ def list_trainings() -> None:
     offset = pages(total, PAGE, "page")
     listed = trainings.list_trainings(PAGE, offset)
     frame = pd.DataFrame([_row(t) for t in listed])
-    event = st.dataframe(
-        frame,
-        hide_index=True,
-        on_select="rerun",
-        selection_mode="single-row",
-        key=f"trainings-{offset}-{listed[0].job.id if listed else 0}",
-        column_config={
-            "progress": st.column_config.ProgressColumn(format="percent", width="small"),
-            "validation loss": st.column_config.NumberColumn(format="%.4f", help="the lowest"),
-        },
-        placeholder="–",
-    )
+    columns = {
+        "progress": st.column_config.ProgressColumn(format="percent", width="small"),
+        "validation loss": st.column_config.NumberColumn(format="%.4f", help="the lowest"),
+    }
+    chosen = pick_row(frame, f"trainings-{offset}-{listed[0].job.id if listed else 0}", columns, most=500)
     st.caption("Select a row to open the training.")
-    rows = [i for i in event["selection"]["rows"] if i < len(listed)]
-    if rows:
-        go("*", job=listed[rows[0]].job.id)
+    if chosen is not None:
+        go("*", job=listed[chosen].job.id)
 
 
 def _row(training: trainings.Training) -> dict[str, object]:

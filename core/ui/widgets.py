@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 from uuid import uuid4
 
+import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 from streamlit.runtime.uploaded_file_manager import UploadedFile
@@ -112,6 +113,28 @@ def segments(
     if chosen and chosen != current:
         go(*gone, **{name: chosen})
     return current
+
+
+def pick_row(
+    frame: pd.DataFrame, key: str, columns: Mapping[str, Any] | None = None, shown: int | None = None, most: int = 330
+) -> int | None:
+    """A table of which one row can be chosen; returns the row that was chosen now, None for the one that is `shown`.
+
+    columns: column_config; most: pixels, after which it scrolls
+    """
+    event = st.dataframe(
+        frame,
+        hide_index=True,
+        on_select="rerun",
+        selection_mode="single-row" if shown is None else "single-row-required",
+        selection_default={"selection": {"rows": [] if shown is None else [shown]}},
+        key=key,
+        column_config=columns,
+        height=min(most, 40 + 35 * len(frame)),
+        placeholder="–",
+    )
+    rows = [i for i in event["selection"]["rows"] if i < len(frame) and i != shown]
+    return rows[0] if rows else None
 
 
 def picked(event: Any) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import torch
 
 from core.crystals import Crystals, pack_cells, to_structures
 from core.data.formulas import FormulaError, atomic_numbers, chemical_system, parse_formula, reduced_formula
+from core.data.rows import finite
 from core.evaluation.matching import first_match
 from core.evaluation.validity import Verdict, group_reached, judge
 from core.models.state import Conditions, conditions_for
@@ -202,8 +203,8 @@ class Keeper:
             "symprec": symprec,
             "energy_asked": wish.energy,
             "energy_method": self.model.row.energy_method,
-            "min_distance": _finite(verdict.min_distance),
-            "volume": _finite(verdict.volume),
+            "min_distance": finite(verdict.min_distance),
+            "volume": finite(verdict.volume),
             "valid": verdict.valid,
             "problem": verdict.problem,
             "novel": novel,
@@ -240,7 +241,3 @@ def _structures(crystals: Crystals) -> list[Any]:
 def _cells(crystals: Crystals) -> list[bytes]:
     frac = crystals.frac.nan_to_num()
     return pack_cells(Crystals(frac, crystals.lattice, crystals.numbers, crystals.group, crystals.energy))
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

@@ -15,6 +15,7 @@ import torch
 from core.crystals import Crystals, pack_cells, unpack_cells
 from core.data.readers.parsing import parse_rows
 from core.data.readers.sources import SourceError, raw_rows
+from core.data.rows import finite
 from core.data.symmetry import detect_group, detect_groups
 from core.energy.formation import formation_energy, load_references
 from core.energy.load import choices, default_choice, load_potential
@@ -223,11 +224,11 @@ def relaxation_values(result: Relaxed, potential: Potential, symprec: float = SY
                 "method": potential.name,
                 "status": short_status(status),
                 "steps": int(result.steps[i]),
-                "total_before": _number(result.energy_before[i] / natoms[i]),
-                "total_after": _number(result.energy_after[i] / natoms[i]),
-                "formation_before": _number(formation[0][i]),
-                "formation_after": _number(formation[1][i]),
-                "max_force": _number(result.max_force[i]),
+                "total_before": finite(result.energy_before[i] / natoms[i]),
+                "total_after": finite(result.energy_after[i] / natoms[i]),
+                "formation_before": finite(formation[0][i]),
+                "formation_after": finite(formation[1][i]),
+                "max_force": finite(result.max_force[i]),
                 "group_found": None if failed else groups[i] or None,
                 "cell": None if failed else cells[i],
             }
@@ -301,8 +302,3 @@ def relax_crystals(crystals: Crystals, params: RelaxParams, context: Context) ->
     for i in range(len(crystals)):
         _write_trajectory(relaxed, i, context.folder, i + 1, values[i], crystals, config)
     return relaxed, values
-
-
-def _number(value: Any) -> float | None:
-    number = float(value)
-    return number if math.isfinite(number) else None

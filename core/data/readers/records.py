@@ -15,7 +15,7 @@ from pymatgen.core import Composition, Element, Structure
 from core.crystals import Crystals, lattice_from_parameters, pack_cells, wrap
 from core.data.arrays import SPLITS
 from core.data.formulas import parse_formula
-from core.data.rows import cell_content, describe_composition
+from core.data.rows import cell_content, describe_composition, finite
 from core.data.symmetry import detect_group
 
 MAX_SITES = 1000
@@ -229,18 +229,9 @@ def energies_of(row: Mapping[str, Any], method: str) -> Energies:
     if isinstance(more, dict):
         for name, values in more.items():
             if isinstance(values, dict):
-                energies[str(name)[:64]] = (_number(values.get("total")), _number(values.get("formation")))
-    known = (_number(row.get("energy_atom")), _number(row.get("enthalpy_formation_atom")))
+                energies[str(name)[:64]] = (finite(values.get("total")), finite(values.get("formation")))
+    known = (finite(row.get("energy_atom")), finite(row.get("enthalpy_formation_atom")))
     if known != (None, None):
         energies.setdefault(first, known)
     ordered = sorted(energies.items(), key=lambda item: item[0] != first)  # the row's own method comes first
     return {name: values for name, values in ordered if values != (None, None)}
-
-
-def _number(value: Any) -> float | None:
-    """A finite number, also from a string; else None."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return None
-    return number if math.isfinite(number) else None
