@@ -1,4 +1,4 @@
-"""Charts of hulls as pure functions from data to a chart: a curve, a triangle, a surface to turn."""
+"""Charts of hulls as pure functions from data to a chart: a curve, a triangle; `hull_surface` has the third."""
 
 from __future__ import annotations
 
@@ -8,14 +8,12 @@ from typing import Any
 
 import altair as alt
 import pandas as pd
-import plotly.graph_objects as go
 
 from core.ui.charts import ACCENT, MUTED
 
 COLUMNS = ["x", "y", "formula", "label", "formation", "above_hull", "key"]
 BELOW, NEAR_HULL, FAR = "#2e8b57", "#e0a030", "#b5535c"  # candidates by energy above hull
-_EDGE = "#22282c"
-_CAMERA = {"eye": {"x": 0.9, "y": -1.1, "z": 0.45}, "center": {"x": 0, "y": 0, "z": -0.12}}
+EDGE = "#22282c"
 
 Point = Mapping[str, Any]
 Fractions = Mapping[str, float]
@@ -42,7 +40,7 @@ def binary(picture: HullPicture) -> Any:
     first, second = picture.elements
     x = alt.X("x:Q", title=f"share of {second} in {first}-{second}", scale=alt.Scale(domain=[0, 1]))
     y = alt.Y("formation:Q", title="formation energy (eV/atom)")
-    phases, candidates = (_points(items, picture.elements) for items in (picture.phases, picture.candidates))
+    phases, candidates = (points_of(items, picture.elements) for items in (picture.phases, picture.candidates))
     stable = phases[phases["stable"]].sort_values("x")
     layers: list[Any] = []
     if picture.margin:
@@ -58,14 +56,14 @@ def binary(picture: HullPicture) -> Any:
 def ternary(picture: HullPicture) -> Any:
     """A triangle with the elements at its corners (barycentric), the hull's facets as lines; a click picks."""
     edges = {
-        tuple(sorted((_xy(a, picture.elements), _xy(b, picture.elements))))
+        tuple(sorted((xy_of(a, picture.elements), xy_of(b, picture.elements))))
         for corners in picture.facets
         for a, b in zip(corners, [*corners[1:], corners[0]], strict=True)
     }
     segments = pd.DataFrame([(*a, *b) for a, b in sorted(edges)], columns=["x", "y", "x2", "y2"])
     x = alt.X("x:Q", axis=None, scale=alt.Scale(domain=[-0.08, 1.08]))
     y = alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[-0.08, 0.973]))
-    phases, candidates = (_points(items, picture.elements) for items in (picture.phases, picture.candidates))
+    phases, candidates = (points_of(items, picture.elements) for items in (picture.phases, picture.candidates))
     layers: list[Any] = [
         alt.Chart(segments).mark_rule(color=MUTED, opacity=0.6).encode(x=x, y=y, x2="x2:Q", y2="y2:Q"),
         *_phase_layers(phases, x, y),
@@ -73,40 +71,6 @@ def ternary(picture: HullPicture) -> Any:
         _clickable(pd.concat([phases, candidates]), x, y),
     ]
     return alt.layer(*layers).properties(width=640, height=580).configure_view(stroke=None)
-
-
-def surface(picture: HullPicture) -> go.Figure:
-    """The hull of three elements as a surface of formation energies to turn."""
-    phases, candidates = (_points(items, picture.elements) for items in (picture.phases, picture.candidates))
-    stable, others = phases[phases["stable"]], phases[~phases["stable"]]
-    at = {(round(x, 9), round(y, 9)): i for i, (x, y) in enumerate(zip(stable["x"], stable["y"], strict=True))}
-    corners = [[at.get(_rounded(_xy(c, picture.elements))) for c in facet] for facet in picture.facets]
-    whole = [c for c in corners if None not in c and len(c) == 3]
-    figure = go.Figure()
-    figure.add_trace(
-        go.Mesh3d(
-            x=stable["x"], y=stable["y"], z=stable["formation"], opacity=0.35, color=ACCENT, hoverinfo="skip",
-            **dict(zip("ijk", map(list, zip(*whole, strict=True)), strict=True)),
-        )
-    )  # fmt: skip
-    figure.add_trace(_edges_in_space(stable, whole))
-    figure.add_trace(_dots(others, "other phases", {"size": 2.5, "color": MUTED, "opacity": 0.7}, text=False))
-    figure.add_trace(_dots(stable, "on the hull", {"size": 5, "color": ACCENT, "symbol": "square"}, text=True))
-    if len(candidates):
-        low, high = _colour_range(candidates)
-        scale = [[0.0, BELOW], [0.5, NEAR_HULL], [1.0, FAR]]
-        marker = {
-            "size": 6, "symbol": "diamond", "color": candidates["above_hull"], "colorscale": scale,
-            "cmin": low, "cmax": high, "line": {"color": _EDGE, "width": 1},
-        }  # fmt: skip
-        figure.add_trace(_dots(candidates, "candidates", marker, text=False))
-    hidden = {"visible": False}
-    figure.update_layout(
-        height=560, margin={"l": 0, "r": 0, "t": 0, "b": 0}, legend={"orientation": "h", "y": 0.02},
-        scene={"xaxis": hidden, "yaxis": hidden, "zaxis": {"title": "formation energy (eV/atom)"},
-               "aspectratio": {"x": 1, "y": 0.87, "z": 0.8}, "camera": _CAMERA},
-    )  # fmt: skip
-    return figure
 
 
 def image(picture: HullPicture, kind: str) -> bytes:
@@ -119,37 +83,6 @@ def image(picture: HullPicture, kind: str) -> bytes:
         return str(vl_convert.vegalite_to_svg(drawn.to_dict())).encode()
     made: bytes = vl_convert.vegalite_to_png(drawn.to_dict(), scale=2)
     return made
-
-
-def _edges_in_space(stable: pd.DataFrame, facets: Sequence[Sequence[int | None]]) -> go.Scatter3d:
-    """The facets' outlines as one broken line."""
-    x, y, z = (stable[name].tolist() for name in ("x", "y", "formation"))
-    lines: dict[str, list[float | None]] = {"x": [], "y": [], "z": []}
-    for corners in facets:
-        for i in [*corners, corners[0]]:
-            for name, values in zip("xyz", (x, y, z), strict=True):
-                lines[name].append(values[i or 0])
-        for name in "xyz":
-            lines[name].append(None)
-    return go.Scatter3d(**lines, mode="lines", line={"color": MUTED, "width": 2}, hoverinfo="skip", showlegend=False)
-
-
-def _dots(data: pd.DataFrame, name: str, marker: dict[str, Any], text: bool) -> go.Scatter3d:
-    hover = [
-        f"{_escaped(r.formula)}<br>{_escaped(r.label)}<br>formation {r.formation:.4f} eV/atom"
-        f"<br>above hull {r.above_hull:.4f} eV/atom"
-        for r in data.itertuples()
-    ]
-    return go.Scatter3d(
-        x=data["x"], y=data["y"], z=data["formation"], name=name, marker=marker, hovertext=hover, hoverinfo="text",
-        mode="markers+text" if text else "markers", text=data["formula"].map(_escaped) if text else None,
-        textposition="top center",
-    )  # fmt: skip
-
-
-def _escaped(text: object) -> str:
-    """Plotly reads a little HTML in its texts."""
-    return str(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _phase_layers(data: pd.DataFrame, x: alt.X, y: alt.Y) -> list[Any]:
@@ -171,14 +104,14 @@ def _candidate_layers(data: pd.DataFrame, x: alt.X, y: alt.Y, margin: float | No
     colour = alt.Color(
         "above_hull:Q",
         title="candidates: eV/atom above hull",
-        scale=alt.Scale(domain=list(_colour_range(data)), range=[BELOW, NEAR_HULL, FAR]),
+        scale=alt.Scale(domain=list(colour_range(data)), range=[BELOW, NEAR_HULL, FAR]),
         legend=alt.Legend(orient="bottom", gradientLength=260, titleLimit=300),
     )
     sure = data["above_hull"].abs() >= (margin or 0.0)
     shape = alt.Chart(data[sure]).mark_point(shape="diamond", filled=True, size=170, opacity=1, strokeWidth=1)
     hollow = alt.Chart(data[~sure]).mark_point(shape="diamond", filled=False, size=170, opacity=1, strokeWidth=2.5)
     return [
-        shape.encode(x=x, y=y, color=colour, stroke=alt.value(_EDGE)),
+        shape.encode(x=x, y=y, color=colour, stroke=alt.value(EDGE)),
         *([hollow.encode(x=x, y=y, color=colour)] if margin else []),
     ]
 
@@ -199,13 +132,15 @@ def _tooltip() -> list[alt.Tooltip]:
     ]
 
 
-def _colour_range(data: pd.DataFrame) -> tuple[float, float]:
+def colour_range(data: pd.DataFrame) -> tuple[float, float]:
+    """eV/atom above the hull that the ends of the candidates' colours stand for."""
     high = float(max(0.05, min(0.5, data["above_hull"].max())))
     return min(0.0, float(data["above_hull"].min())), high
 
 
-def _points(items: Sequence[Point], elements: Sequence[str]) -> pd.DataFrame:
-    place = _xy if len(elements) > 2 else _share
+def points_of(items: Sequence[Point], elements: Sequence[str]) -> pd.DataFrame:
+    """A row for each: `COLUMNS`, and whether it is on the hull."""
+    place = xy_of if len(elements) > 2 else _share
     rows = [
         (*place(i["fractions"], elements), i["formula"], i["label"], i["formation"], i["above_hull"], i["key"])
         for i in items
@@ -218,14 +153,7 @@ def _share(fractions: Fractions, elements: Sequence[str]) -> tuple[float, float]
     return fractions.get(elements[1], 0.0), 0.0
 
 
-def _xy(fractions: Fractions, elements: Sequence[str]) -> tuple[float, float]:
+def xy_of(fractions: Fractions, elements: Sequence[str]) -> tuple[float, float]:
     """Barycentric coordinates: the second element at the right corner, the third on top."""
     second, third = fractions.get(elements[1], 0.0), fractions.get(elements[2], 0.0)
     return second + third / 2, third * 3**0.5 / 2
-
-
-def _rounded(place: tuple[float, float]) -> tuple[float, float]:
-    return round(place[0], 9), round(place[1], 9)
-
-
-__all__ = ["HullPicture", "binary", "surface", "ternary"]

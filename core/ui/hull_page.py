@@ -94,7 +94,9 @@ def show_parts(view: HullView) -> None:
             version = f"{selected_int('phase')}-{selected_int('candidate')}-{near}-{every}"
             _open(show_plot(picture, f"hull-{view.row.id}-{version}-{len(candidates)}"))
         else:
-            st.plotly_chart(charts.surface(picture), key=f"surface-{view.row.id}")
+            from core.ui.hull_surface import surface  # Plotly takes a second that only this view needs
+
+            st.plotly_chart(surface(picture), key=f"surface-{view.row.id}")
             st.caption("Drag to turn, scroll to come nearer. Clicks are for the plot: a surface cannot be clicked.")
         show_lowest(view, candidates)
         st.caption(_legend(picture))

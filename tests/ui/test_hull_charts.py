@@ -11,6 +11,7 @@ from pymatgen.analysis.phase_diagram import triangular_coord
 
 from core.ui import hull_charts as charts
 from core.ui.hull_charts import HullPicture
+from core.ui.hull_surface import surface
 from tests.ui.test_charts import values
 
 ELEMENTS = ("B", "Ta", "W")
@@ -77,7 +78,7 @@ def test_a_binary_hull_is_a_curve_through_its_stable_phases_with_its_margin() ->
 
 
 def test_the_surface_has_the_facets_of_the_hull() -> None:
-    figure = charts.surface(triangle(candidates=[point("<b>TaB</b>", {"B": 0.5, "Ta": 0.5}, -0.1)]))
+    figure = surface(triangle(candidates=[point("<b>TaB</b>", {"B": 0.5, "Ta": 0.5}, -0.1)]))
     mesh, edges, others, stable, candidates = figure.data
     assert len(mesh.i) == 3
     corners = {tuple(sorted(c)) for c in zip(mesh.i, mesh.j, mesh.k, strict=True)}
