@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 import streamlit as st
@@ -34,10 +35,13 @@ def relax_form(candidate_ids: Sequence[int]) -> None:
             "Tolerance of space groups (Å)", 0.0001, 0.5, SYMPREC, 0.01, format="%g", help="spglib's symprec."
         )
         device = st.selectbox("Device", devices(), key="relax-device")
+        cores = os.cpu_count() or 1
+        processes = st.number_input("Processes", 1, cores, 1, help=f"Each takes a core of the {cores} here.")
     count = len(candidate_ids)
     if st.button(f"Relax {count}", type="primary", icon=":material/compress:", disabled=not count):
         with sentences():
             params = RelaxParams(
-                tuple(candidate_ids), str(key), cell, float(fmax), int(steps), symmetry, float(symprec)
+                tuple(candidate_ids), str(key), cell, float(fmax), int(steps), symmetry, float(symprec),
+                processes=int(processes) if device == "cpu" else 1,
             )  # fmt: skip
             st.query_params["job"] = str(queue.submit("relax", f"Relax {count} candidates", params, device))

@@ -34,10 +34,17 @@ def show_player(candidate_id: int, method: str) -> None:
         first, last = trajectory.max_force[[0, -1]].tolist()
         st.caption(
             f"{len(trajectory)} of {int(trajectory.step[-1])} steps with {plain(method)}: {change:+.4f} eV/atom, "
-            f"largest force from {first:.2f} to {last:.3f} eV/Å."
+            f"largest force from {first:.2f} to {last:.3f} eV/Å.{_groups(trajectory)}"
         )
         st.iframe(player_html(trajectory), height=_HEIGHT + 8)
         show_legend(trajectory.crystals.numbers[0][trajectory.crystals.mask[0]].tolist())
+
+
+def _groups(trajectory: Trajectory) -> str:
+    before, after, symprec = (trajectory.about.get(k, "") for k in ("group_before", "group_after", "symprec"))
+    if not before or not after:
+        return ""
+    return f" Space group {before} before and {after} after (symprec {symprec} Å)."
 
 
 def player_html(trajectory: Trajectory, height: int = _HEIGHT) -> str:
