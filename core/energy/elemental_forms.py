@@ -39,6 +39,12 @@ def other_forms(symbol: str) -> list[tuple[str, Structure]]:
     return [(label, build(label, names).structure) for label, names in labels]
 
 
+def form_of(symbol: str, name: str) -> Structure:
+    """The cell of an element's form by the name that `core.energy.formation.References.forms` has for it."""
+    published = {f.name: f for f in PUBLISHED if f.sites[0][0] == symbol}
+    return published[name].build() if name in published else build(name, [symbol]).structure
+
+
 def is_close_packed(symbol: str) -> bool:
     """A metal that is closely packed or bcc at low temperature."""
     element = Element(symbol)

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from core.crystals import to_structures, unpack_cells
-from core.data.prototypes import build
+from core.energy.elemental_forms import form_of
 from core.energy.formation import load_references
 from core.energy.load import choices
 from core.export.vasp import SETS, VaspItem, find_tag, vasp_files, vasp_folder, vasp_zip
@@ -137,8 +137,8 @@ def _elements(items: Sequence[VaspItem]) -> tuple[list[VaspItem], list[str]]:
     for symbol in symbols:
         if symbol in forms:
             form, method = forms[symbol]
-            about = {"element": symbol, "cell": f"prototype {form}, the element's lowest form by {method}"}
-            found.append(VaspItem(f"subhull-element-{symbol}", build(form, [symbol]).structure, about))
+            about = {"element": symbol, "cell": f"{form}, the element's lowest form by {method}"}
+            found.append(VaspItem(f"subhull-element-{symbol}", form_of(symbol, form), about))
     return found, [s for s in symbols if s not in forms]
 
 

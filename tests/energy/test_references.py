@@ -14,7 +14,7 @@ from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 from benchmarks.elemental_references import TOLERANCE, compare, elemental_structures
 from core.crystals import from_structures
 from core.energy import formation
-from core.energy.elemental_forms import PUBLISHED, implausible, known_volume, other_forms, published_forms
+from core.energy.elemental_forms import PUBLISHED, form_of, implausible, known_volume, other_forms, published_forms
 from core.energy.formation import compute_reference, load_references
 from core.energy.load import load_potential
 from core.energy.potential import Potential, shortest_distances
@@ -141,3 +141,10 @@ def test_errors_are_counted_as_they_are_described() -> None:
     assert found["median"] == pytest.approx(0.2)
     assert found["mean"] == pytest.approx(0.0)
     assert (found["structures"], found["unknown"]) == (3, 1)
+
+
+@pytest.mark.parametrize("method", ["M3GNet-MP-2021.2.8", "CHGNet-0.3.0"])
+def test_every_form_that_is_named_can_be_built(method: str) -> None:
+    for symbol, name in load_references(method).forms.items():
+        cell = form_of(symbol, name)
+        assert {s.specie.symbol for s in cell} == {symbol}, name

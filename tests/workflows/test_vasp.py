@@ -165,12 +165,12 @@ def test_the_relaxed_cell_goes_out_unless_the_generated_one_is_asked_for(var: Pa
 
 
 def test_the_elements_go_out_too_and_come_back_as_references(var: Path, context: TestContext) -> None:
-    """Titanium is hcp, tantalum bcc; uranium has no form here and is named."""
-    uranium = replace_element(TIB2, "U")
-    made = candidates_of_structures([TIB2, replace_element(TIB, "Ta"), uranium])
+    """Titanium is hcp, tantalum bcc; polonium has no form here and is named."""
+    polonium = replace_element(TIB2, "Po")
+    made = candidates_of_structures([TIB2, replace_element(TIB, "Ta"), polonium])
     out = folders_in(write_vasp([c.id for c in made], WriteParams(elements=True)))
     manifest = json.loads(out.pop("")["manifest.json"])
-    assert manifest["elements_without_a_form"] == ["U"]
+    assert manifest["elements_without_a_form"] == ["Po"]
     elements = {e["element"]: out[e["folder"]] for e in manifest["candidates"] if "element" in e}
     assert sorted(elements) == ["B", "Ta", "Ti"]
     crystals = {symbol: Poscar.from_str(files["POSCAR"]).structure for symbol, files in elements.items()}
