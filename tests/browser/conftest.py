@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Download, Page, TimeoutError, expect, sync_playwright
 
 from tests.conftest import CHROMIUM_ARGS, AppServer
 
@@ -70,6 +70,20 @@ def go(page: Page, name: str) -> None:
     except AssertionError:
         link.click()
         expect(heading).to_be_visible()
+
+
+def download(page: Page, name: str | re.Pattern[str]) -> Download:
+    """Click a download button; once more where the page ran again meanwhile and the file had another address."""
+    button = page.get_by_role("button", name=name, exact=True)
+    for patience in (15, 30):
+        expect(page.get_by_test_id("stStatusWidget")).to_have_count(0)
+        try:
+            with page.expect_download(timeout=patience * SECONDS) as downloading:
+                button.click()
+            return downloading.value
+        except TimeoutError:
+            continue
+    raise AssertionError(f"nothing was downloaded by {name}")
 
 
 def fill(page: Page, label: str, text: str) -> None:

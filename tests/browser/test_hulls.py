@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Watched
+from tests.browser.conftest import Watched, download
 from tests.conftest import AppServer
 
 pytestmark = pytest.mark.slow
@@ -31,9 +31,7 @@ def test_a_hull_is_looked_at_and_taken_home(cold_app: AppServer, watched: Watche
     page.reload()
     expect(page.frame_locator("iframe").first.locator("canvas").first).to_be_visible()
     for name, first in (("PNG", b"\x89PNG"), ("SVG", b"<svg"), ("CSV", b"formula,"), ("JSON", b"{")):
-        with page.expect_download() as downloading:
-            page.get_by_role("button", name=name, exact=True).click()
-        assert Path(downloading.value.path()).read_bytes().startswith(first)
+        assert Path(download(page, name).path()).read_bytes().startswith(first)
     page.get_by_test_id("stMain").get_by_text("Surface", exact=True).click()
     expect(page.get_by_test_id("stPlotlyChart").locator("canvas").first).to_be_visible()
     page.get_by_test_id("stMain").get_by_text("Phases", exact=True).click()

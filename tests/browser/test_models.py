@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.conftest import SECONDS, Watched
+from tests.browser.conftest import SECONDS, Watched, download
 from tests.conftest import AppServer
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -19,10 +19,9 @@ def test_a_model_goes_out_and_comes_back_and_is_measured(app: AppServer, watched
     page = watched.page
     page.goto(f"{app.url}/models?model=starter-generator")
     expect(page.get_by_text("A small generator to try the app with")).to_be_visible()
-    with page.expect_download() as downloading:
-        page.get_by_role("button", name="Download", exact=True).click()
-    packed = tmp_path / downloading.value.suggested_filename
-    downloading.value.save_as(packed)
+    downloaded = download(page, "Download")
+    packed = tmp_path / downloaded.suggested_filename
+    downloaded.save_as(packed)
     with zipfile.ZipFile(packed) as archive:
         assert {Path(n).name for n in archive.namelist()} == {"model.safetensors", "config.json", "card.json"}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import zipfile
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from playwright.sync_api import expect
 from pymatgen.io.vasp import Incar, Poscar
 
-from tests.browser.conftest import SECONDS, Watched
+from tests.browser.conftest import SECONDS, Watched, download
 from tests.conftest import AppServer
 from tests.data.test_readers import TIB2
 from tests.vasp_runs import Run, outcar, vasprun
@@ -28,11 +29,10 @@ def test_candidates_go_to_vasp_and_come_back(app: AppServer, watched: Watched, t
     page.get_by_text("To DFT and back: VASP").click()
     button = page.get_by_role("button", name="VASP input of 2")
     expect(button).to_be_visible()
-    with page.expect_download() as downloading:
-        button.click()
+    downloaded = download(page, re.compile("VASP input of 2"))
     results, systems = io.BytesIO(), []
     with (
-        zipfile.ZipFile(Path(downloading.value.path())) as archive,
+        zipfile.ZipFile(Path(downloaded.path())) as archive,
         zipfile.ZipFile(results, "w") as answer,
     ):
         assert {"README.txt", "manifest.json"} <= set(archive.namelist())
