@@ -79,6 +79,7 @@ with taking, st.container(border=True):
         data=lambda: bundle_zip([c.id for c in picked], view),
         file_name="candidates.zip",
         mime="application/zip",
+        on_click="ignore",
         icon=":material/download:",
         disabled=not picked,
     )

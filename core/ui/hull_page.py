@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import combinations
 
@@ -172,19 +172,21 @@ def _legend(picture: charts.HullPicture) -> str:
 
 def export_row(view: HullView) -> None:
     """The picture and the numbers as files."""
-    system, run = view.row.chemical_system, selected_int("run")
+    system = view.row.chemical_system
+    run = -1 if selected_int("run") is None else selected_int("run") or 0
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown("**Take home**")
-        for kind, mime in _IMAGES.items() if len(view.hull.elements) in (2, 3) else ():
-            make = partial(_image, view, -1 if run is None else run, kind)
+        files: list[tuple[str, Callable[[], str | bytes], str]] = [
+            ("csv", partial(hull_csv, view), "text/csv"),
+            ("json", partial(hull_json, view), "application/json"),
+        ]
+        if len(view.hull.elements) in (2, 3):
+            files = [(kind, partial(_image, view, run, kind), mime) for kind, mime in _IMAGES.items()] + files
+        for suffix, make, mime in files:
             st.download_button(
-                kind.upper(), make, f"{system}.{kind}", mime, key=f"hull-{kind}", icon=":material/image:"
-            )
-        st.download_button("CSV", partial(hull_csv, view), f"{system}.csv", "text/csv", icon=":material/table:")
-        st.download_button(
-            "JSON", partial(hull_json, view), f"{system}.json", "application/json", icon=":material/data_object:",
-            help="`hull import` reads it again, structures too.",
-        )  # fmt: skip
+                suffix.upper(), make, f"{system}.{suffix}", mime, key=f"hull-{suffix}", icon=":material/download:",
+                on_click="ignore",  # the page would run again, and the next file have another address
+            )  # fmt: skip
 
 
 def _image(view: HullView, run: int, kind: str) -> bytes:

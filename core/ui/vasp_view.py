@@ -57,6 +57,7 @@ def vasp_download(candidate_ids: Sequence[int], method: str = "") -> None:
         mime="application/zip",
         icon=":material/download:",
         disabled=not candidate_ids,
+        on_click="ignore",
     )
 
 
