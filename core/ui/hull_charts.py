@@ -14,6 +14,7 @@ from core.ui.charts import ACCENT, MUTED
 COLUMNS = ["x", "y", "formula", "label", "formation", "above_hull", "key"]
 BELOW, NEAR_HULL, FAR = "#2e8b57", "#e0a030", "#b5535c"  # candidates by energy above hull
 EDGE = "#22282c"
+_NAMES = "#3d86ab"  # is read on light and dark ground
 
 Point = Mapping[str, Any]
 Fractions = Mapping[str, float]
@@ -91,7 +92,7 @@ def _phase_layers(data: pd.DataFrame, x: alt.X, y: alt.Y) -> list[Any]:
         alt.Chart(others).mark_circle(color=MUTED, size=28, opacity=0.55).encode(x=x, y=y),
         alt.Chart(stable).mark_square(color=ACCENT, size=85, opacity=1).encode(x=x, y=y),
         alt.Chart(stable)
-        .mark_text(dy=-13, fontSize=12, fontWeight=600, color=ACCENT)
+        .mark_text(dy=-13, fontSize=12, fontWeight=600, color=_NAMES)
         .encode(x=x, y=y, text="formula:N"),
     ]
 

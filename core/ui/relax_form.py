@@ -25,9 +25,8 @@ def relax_form(candidate_ids: Sequence[int]) -> None:
     )
     for missing in [c for c in choices if c.problem]:
         st.caption(f"{missing.method} is not offered: {missing.problem}.")
-    left, right = st.columns(2)
-    cell = left.toggle("Relax the cell too", True, help="Off: positions only, as the paper does.")
-    symmetry = right.toggle("Keep the space group", help="Forces and stress are projected onto its operations.")
+    cell = st.toggle("Relax the cell too", True, help="Off: positions only, as the paper does.")
+    symmetry = st.toggle("Keep the space group", help="Forces and stress are projected onto its operations.")
     with st.popover("More", icon=":material/tune:"):
         fmax = st.number_input("Largest force at the end (eV/Å)", 0.001, 1.0, 0.05, 0.01, format="%g")
         steps = st.number_input("Steps, at most", 1, 10_000, 500, 100)
