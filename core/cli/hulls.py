@@ -31,6 +31,7 @@ def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", default="", help="of the hull; default: AFLOW")
     add_detach(parser)
     _add_evaluate(hull, shared)
+    add(hull, shared, "list", "every hull that is here", _list)
     parser = add(hull, shared, "show", "the phases of a hull", _show)
     parser.add_argument("system")
     _add_choice(parser)
@@ -73,13 +74,12 @@ def _import(asked: argparse.Namespace) -> dict[str, Any]:
 
 
 def _build(asked: argparse.Namespace) -> dict[str, Any]:
-    from core.workflows.datasets import get_dataset
     from core.workflows.hulls import as_system
-    from core.workflows.hulls_build import BuildHullParams, method_for
+    from core.workflows.hulls_build import BuildHullParams, check_build
 
     system = as_system(asked.system)
-    method_for(get_dataset(asked.dataset), asked.method)
     params = BuildHullParams(asked.dataset, system, asked.method, asked.name)
+    check_build(params)
     return _tell(asked, run_job("hull-build", f"Hull of {system} from {asked.dataset}", params, "io", asked.detach))
 
 
@@ -116,6 +116,17 @@ def _tell(asked: argparse.Namespace, result: dict[str, Any]) -> dict[str, Any]:
 
         _print_head(get_hull_by_id(result["hull_id"]))
     return result
+
+
+def _list(asked: argparse.Namespace) -> dict[str, Any]:
+    from core.workflows.hulls import list_hulls
+
+    hulls = list_hulls()
+    if not is_json(asked):
+        table(
+            ["system", "energies", "name", "source"], [[h.chemical_system, h.method, h.name, h.source] for h in hulls]
+        )
+    return {"hulls": [{"system": h.chemical_system, "method": h.method, "name": h.name} for h in hulls]}
 
 
 def _show(asked: argparse.Namespace) -> dict[str, Any]:
@@ -189,7 +200,10 @@ def _place(asked: argparse.Namespace) -> dict[str, Any]:
             refused.append(f"{row.get('id', '?')}: {error}")
     placed.sort(key=lambda p: p["e_above_hull"])
     if not is_json(asked):
-        lines = [[p["id"], p["formula"], f"{p['e_above_hull']:.4f}", p["reaction"]] for p in placed]
+        lines = [
+            [p["id"], p["formula"], f"{p['e_above_hull']:.4f}", p["reaction"] or f"against {p['against'][0][0]} itself"]
+            for p in placed
+        ]
         table(["id", "formula", "eV/atom above hull", "reaction"], lines)
         print("\n".join([view.error.sentence, *refused] if view.error else refused))
     name = f"{view.row.chemical_system} {view.row.method}"

@@ -13,6 +13,7 @@ from typing import Any
 
 from core.data.formulas import FormulaError, parse_formula
 from core.data.readers.records import Problem, from_row, with_species
+from core.data.rows import finite
 from core.energy.hull_aflow import from_aflow
 from core.energy.hull_source import (
     HullFileError,
@@ -132,11 +133,12 @@ def _from_csv(text: str, name: str, stem: str) -> HullSource:
 def _csv_phase(row: dict[str, Any], place: str, number: int) -> SourcePhase:
     try:
         composition = {s: float(n) for s, n in parse_formula(row["formula"] or "").items()}
-        energy = float(row["formation_energy"])
+        energy = finite(row["formation_energy"])
     except (FormulaError, ValueError, TypeError) as error:
         raise HullFileError(f"{place}: {error}.".replace("..", ".")) from error
-    if not is_formation_energy(energy):
-        raise HullFileError(f"{place}: {energy:g} is no formation energy in eV/atom.")
+    if energy is None or not is_formation_energy(energy):
+        written = str(row["formation_energy"])[:40]
+        raise HullFileError(f"{place}: {written!r} is no formation energy in eV/atom.")
     label = row.get("label") or f"{row['formula']} (line {number})"
     group = group_of({"spacegroup_relax": row.get("space_group")})
     return SourcePhase(str(label)[:200], composition, energy, group, flag=str(row.get("flag") or "")[:200])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
 import streamlit as st
 
 from core.crystals import lattice_parameters, unpack_cells
+from core.energy.potential import shortest_distances
 from core.ui.relaxation_player import show_player
 from core.ui.viewer import show_crystal
 from core.ui.widgets import page, pages, sentences
@@ -19,8 +21,8 @@ from db.tables import Candidate, Job, Relaxation
 PAGE = 24
 NUMBERS = {
     "energy asked (eV/atom)": "%.3f",
-    "shortest distance (Å)": "%.2f",
-    "volume (Å³/atom)": "%.1f",
+    "generated: shortest distance (Å)": "%.2f",
+    "generated: volume (Å³/atom)": "%.1f",
     "energy before (eV/atom)": "%.4f",
     "energy after (eV/atom)": "%.4f",
     "above hull (eV/atom)": "%.4f",
@@ -91,8 +93,8 @@ def _row(candidate: Candidate, placed: PlacedCandidate | None) -> dict[str, obje
         "group asked": candidate.group_asked,
         "group found": candidate.group_found,
         "energy asked (eV/atom)": candidate.energy_asked,
-        "shortest distance (Å)": candidate.min_distance,
-        "volume (Å³/atom)": candidate.volume,
+        "generated: shortest distance (Å)": candidate.min_distance,
+        "generated: volume (Å³/atom)": candidate.volume,
     }
 
 
@@ -122,14 +124,17 @@ def show_candidate(candidate: Candidate, relaxation: Relaxation | None = None) -
         st.markdown(f"**{candidate.formula}** :small[candidate {candidate.job_id}-{candidate.index}, {state}]")
         a, b, c, alpha, beta, gamma = lattice_parameters(crystals.lattice)[0].tolist()
         found = relaxation.group_found if relaxation and relaxation.cell else candidate.group_found
+        distance = float(shortest_distances(crystals)[0])
+        volume = float(crystals.volume[0]) / candidate.natoms
         symprec = 0.1 if relaxation and relaxation.cell else candidate.symprec
         facts = {
             "a, b, c": f"{a:.3f}, {b:.3f}, {c:.3f} Å",
             "α, β, γ": f"{alpha:.2f}, {beta:.2f}, {gamma:.2f}°",
             "atoms": str(candidate.natoms),
             "space group asked": str(candidate.group_asked or "any"),
-            "space group found": f"{found} (symprec {symprec:g} Å)" if found else "none",
-            "shortest distance": f"{candidate.min_distance:.2f} Å as generated" if candidate.min_distance else "–",
+            f"space group {state.split()[0]}": f"{found} (symprec {symprec:g} Å)" if found else "none",
+            "shortest distance": f"{distance:.2f} Å" if math.isfinite(distance) else "–",
+            "volume": f"{volume:.1f} Å³ per atom" if math.isfinite(volume) else "–",
             "verdict": _verdict(candidate),
         }
         st.table(facts, border="horizontal")

@@ -14,7 +14,7 @@ from core.ui.widgets import go, save_uploads, sentences
 from core.workflows.datasets import list_datasets
 from core.workflows.hulls import as_system, import_hull
 from core.workflows.hulls_aflow import AflowHullParams
-from core.workflows.hulls_build import BuildHullParams
+from core.workflows.hulls_build import BuildHullParams, check_build
 from core.workflows.hulls_store import check_new_hull
 
 
@@ -56,8 +56,8 @@ def dataset_form() -> None:
     if st.button("Make the hull", type="primary", icon=":material/change_history:", disabled=not methods):
         with sentences():
             normal = as_system(system)
-            check_new_hull(normal, str(method), name.strip() or dataset)
             params = BuildHullParams(dataset, normal, str(method), name.strip())
+            check_build(params)
             go(job=queue.submit("hull-build", f"Hull of {normal} from {dataset}", params, "io"))
 
 

@@ -50,7 +50,7 @@ def binary(picture: HullPicture) -> Any:
         layers.append(alt.Chart(band).mark_area(color=ACCENT, opacity=0.12).encode(x=x, y=low, y2=high))
     layers.append(alt.Chart(stable).mark_line(color=MUTED).encode(x=x, y=y))
     layers += [*_phase_layers(phases, x, y), *_candidate_layers(candidates, x, y, picture.margin)]
-    layers.append(_clickable(pd.concat([phases, candidates]), x, y))
+    layers.append(_clickable([phases, candidates], x, y))
     return alt.layer(*layers).properties(height=460)
 
 
@@ -69,7 +69,7 @@ def ternary(picture: HullPicture) -> Any:
         alt.Chart(segments).mark_rule(color=MUTED, opacity=0.6).encode(x=x, y=y, x2="x2:Q", y2="y2:Q"),
         *_phase_layers(phases, x, y),
         *_candidate_layers(candidates, x, y, picture.margin),
-        _clickable(pd.concat([phases, candidates]), x, y),
+        _clickable([phases, candidates], x, y),
     ]
     return alt.layer(*layers).properties(width=640, height=580).configure_view(stroke=None)
 
@@ -117,10 +117,13 @@ def _candidate_layers(data: pd.DataFrame, x: alt.X, y: alt.Y, margin: float | No
     ]
 
 
-def _clickable(data: pd.DataFrame, x: alt.X, y: alt.Y) -> Any:
-    """Every point once more, unseen and larger: easy to hit, with its numbers; what is hit comes as `pick`."""
+def _clickable(parts: Sequence[pd.DataFrame], x: alt.X, y: alt.Y) -> Any:
+    """Every point once more, unseen and larger: easy to hit, with its numbers; what is hit comes as `pick`.
+
+    Of points on one spot the later part is hit, and the lowest in it.
+    """
     pick = alt.selection_point(name="pick", fields=["key"], on="click")
-    data = data.sort_values("above_hull", ascending=False)
+    data = pd.concat([part.sort_values("above_hull", ascending=False) for part in parts])
     return alt.Chart(data).mark_circle(size=220, opacity=0).encode(x=x, y=y, tooltip=_tooltip()).add_params(pick)
 
 

@@ -45,7 +45,7 @@ def _row(hull: Hull) -> dict[str, object]:
         "system": hull.chemical_system,
         "energies": hull.method,
         "name": hull.name,
-        "entries": notes.get("entries"),
+        "entries": int(notes.get("entries", 0)) - sum(notes.get("left_out", {}).values()) or None,
         "warnings": len(notes.get("warnings", [])) or None,
         "date": str(notes.get("date") or f"{hull.created_at:%Y-%m-%d}"),
         "source": hull.source,
@@ -61,7 +61,7 @@ def show_about(view: HullView) -> None:
     columns[0].metric("entries", f"{len(view.entries):,}")
     columns[1].metric("on the hull", f"{len(stable):,}", help="the elements too")
     columns[2].metric("lowest phase", energy(lowest))
-    columns[3].metric("date", view.date)
+    columns[3].metric("date" if view.row.notes.get("date") else "brought in", view.date)
     about = view.error.sentence if view.error else "It was not measured for this method."
     columns[4].metric("method's error", f"{1000 * view.error.mae:.0f} meV/atom" if view.error else "–", help=about)
     compounds = [p.formula for p in stable if len(p.composition) > 1]

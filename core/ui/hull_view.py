@@ -186,7 +186,8 @@ def picked_candidate(placed: PlacedCandidate) -> None:
         return
     st.markdown(
         f"**{candidate.reduced_formula}** :small[candidate {candidate.job_id}-{candidate.index}] "
-        f"{energy(place.above, 4)} above the hull. {plain(place.reaction)}"
+        f"{energy(place.above, 4)} above the hull, competing with {plain(competitors(place.against))}. "
+        f"{plain(place.reaction)}"
     )
     st.page_link(
         page("candidates"), label="Its run", icon=":material/diamond:", query_params={"run": str(candidate.job_id)}

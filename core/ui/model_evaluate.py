@@ -35,7 +35,9 @@ def show_evaluations(model: Model) -> None:
     if job_id is not None and shown is None:
         st.warning("The link names an evaluation that is not of this model.", icon=":material/info:")
     if not found:
-        st.info("None yet: above is measured what it is worth on structures new to it.", icon=":material/info:")
+        st.info(
+            "Not evaluated yet. The form above measures it on structures that are new to it.", icon=":material/info:"
+        )
         return
     _list(found, shown)
     if shown is not None:
@@ -150,5 +152,9 @@ def _numbers(result: Mapping[str, Any]) -> None:
         columns[4].metric(f"match rate @ {samples}", percent(result.get("match_rate_at_k")), help=help_)
     else:
         columns[4].metric("structures", f"{result.get('targets', 0):,}")
+    if result.get("task") == "modification" and result.get("structures"):
+        st.caption(
+            f"Of {result['structures']:,} structures the lowest of each formula is the target, the others are starts."
+        )
     for problem, count in (result.get("problems") or {}).items():
         st.caption(f":material/info: {counted(int(count), 'structure')} not drawn, a miss: {plain(str(problem))}")

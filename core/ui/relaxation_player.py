@@ -33,8 +33,8 @@ def show_player(candidate_id: int, method: str) -> None:
         change = float(trajectory.energy[-1] - trajectory.energy[0])
         first, last = trajectory.max_force[[0, -1]].tolist()
         st.caption(
-            f"{len(trajectory)} of {int(trajectory.step[-1])} steps with {plain(method)}: {change:+.4f} eV/atom, "
-            f"largest force from {first:.2f} to {last:.3f} eV/Å.{_groups(trajectory)}"
+            f"{int(trajectory.step[-1])} steps with {plain(method)} ({len(trajectory)} kept): the energy changed by "
+            f"{change:+.4f} eV/atom, the largest force from {first:.2f} to {last:.3f} eV/Å.{_groups(trajectory)}"
         )
         st.iframe(player_html(trajectory), height=_HEIGHT + 8)
         show_legend(trajectory.crystals.numbers[0][trajectory.crystals.mask[0]].tolist())

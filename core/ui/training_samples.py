@@ -47,4 +47,4 @@ def _verdict(samples: Samples, index: int) -> str:
         return ":gray-badge[not matched yet]"
     if paper:
         return ":green-badge[match]"
-    return ":orange-badge[match by the field's tolerances]" if field else ":gray-badge[no match]"
+    return ":orange-badge[match by the field's tolerances]" if field else ":gray-badge[no match by either tolerance]"

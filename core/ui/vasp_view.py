@@ -104,7 +104,10 @@ def show_results(result: Mapping[str, Any]) -> None:
             height="auto" if len(rows) <= 10 else 420,
         )
     if problems:
-        st.warning(f"{counted(len(problems), 'file')} not taken:", icon=":material/report:")
+        nothing = "No result was kept. " if not result["stored"] else ""
+        first = plain(f"{problems[0][0]}: {problems[0][1]}")
+        more = f" and {len(problems) - 1} more, listed below" if len(problems) > 1 else ""
+        st.warning(f"{nothing}{counted(len(problems), 'file')} not taken: {first}{more}.", icon=":material/report:")
         st.dataframe(pd.DataFrame(problems, columns=["file", "why"]), hide_index=True)
     for method, energies in result["references"].items():
         listed = ", ".join(f"{e} {v:.4f}".replace("-", "−") for e, v in energies.items()) or "none"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from core.crystals import Crystals, to_structures, unpack_cells
+from core.data.rows import finite
 from core.energy.potential import shortest_distances
 from core.export.bundle import BundleItem, BundleRow, write_folder, zip_bytes
 from core.workflows.context import UserError
@@ -86,12 +87,17 @@ def _item(candidate: Candidate, relaxation: Relaxation | None, placed: Any, hull
         energy_method=relaxation.method if relaxation else candidate.energy_method,
         e_above_hull=above,
         hull=_hull_name(hull) if hull and above is not None else "",
-        min_distance=candidate.min_distance,
+        min_distance=_shortest(relaxation.cell) if relaxed and relaxation else candidate.min_distance,
         valid=candidate.valid,
         novel=candidate.novel,
         unique=candidate.unique,
     )
     return BundleItem(row, generated, relaxed)
+
+
+def _shortest(cell: bytes | None) -> float | None:
+    """Å, in what the row's file holds."""
+    return finite(shortest_distances(unpack_cells([cell]))[0]) if cell else None
 
 
 def relaxed_row(label: str, crystals: Crystals, index: int, values: Mapping[str, Any]) -> BundleRow:

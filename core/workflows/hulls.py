@@ -106,6 +106,8 @@ def import_hull(path: Path, name: str = "", method: str = "") -> HullView:
         raise UserError(f"{path.name} cannot be read: {error.strerror}.") from error
     if method and source.method not in ("unknown", method):
         raise UserError(f"{path.name} says that its energies are by {source.method}, not by {method}.")
+    if not method and source.method == "unknown":
+        raise UserError(f"{path.name} does not say whose energies these are: name the energy method, such as PBE.")
     return get_hull_by_id(put_hull(replace(source, name=name or source.name, method=method or source.method)))
 
 
@@ -117,10 +119,12 @@ def list_hulls(chemical_system: str | None = None) -> list[Hull]:
 def get_hull(chemical_system: str, method: str = "", name: str = "") -> HullView:
     """The hull of a system by a method; where none is named, that of the potential used here. Raises UserError.
 
-    Of several of one method the newest is taken, unless a name is given.
+    Of several of one method the newest is taken, unless a name is given. "CHGNet" is enough for "CHGNet-0.3.0".
     """
     system = as_system(chemical_system)
-    found = [h for h in reversed(list_hulls(system)) if method in ("", h.method) and name in ("", h.name)]
+    here = [h for h in reversed(list_hulls(system)) if name in ("", h.name)]
+    found = [h for h in here if method in ("", h.method)]
+    found = found or [h for h in here if h.method.lower().startswith(f"{method.lower()}-")]
     if not found:
         known = ", ".join(f"{h.chemical_system} by {h.method} ({h.name})" for h in list_hulls()) or "none yet"
         wanted = system + (f" by {method}" if method else "") + (f" named {name!r}" if name else "")

@@ -41,13 +41,8 @@ def build_hull(params: BuildHullParams, context: Context) -> dict[str, Any]:
     """
     dataset, system = get_dataset(params.dataset), as_system(params.system)
     method = method_for(dataset, params.method)
-    name = check_name(params.name or dataset.name)
-    check_new_hull(system, method, name)
-    ids = ids_of_system(dataset, system)
-    if not len(ids):
-        raise UserError(f"{dataset.name} holds no structure of {system} or its sub-systems.")
-    if len(ids) > MAX_ENTRIES:
-        raise UserError(f"{dataset.name} holds {len(ids):,} structures of {system}; a hull can hold {MAX_ENTRIES:,}.")
+    name = params.name or dataset.name
+    ids = check_build(params)
     phases, without, others = _phases(ids, method, context)
     if not phases:
         known = ", ".join(sorted(others)) or "none"
@@ -59,6 +54,18 @@ def build_hull(params: BuildHullParams, context: Context) -> dict[str, Any]:
     left_out = {f"without a formation energy by {method}": without} if without else {}
     source = HullSource(system, method, name, f"dataset {dataset.name}", phases, len(ids), left_out, notes=notes)
     return hull_result(put_hull(source))
+
+
+def check_build(params: BuildHullParams) -> np.ndarray:
+    """(M,) ids of the structures that would be on it. Raises UserError where `build_hull` would refuse at once."""
+    dataset, system = get_dataset(params.dataset), as_system(params.system)
+    check_new_hull(system, method_for(dataset, params.method), check_name(params.name or dataset.name))
+    ids = ids_of_system(dataset, system)
+    if not len(ids):
+        raise UserError(f"{dataset.name} holds no structure of {system} or its sub-systems.")
+    if len(ids) > MAX_ENTRIES:
+        raise UserError(f"{dataset.name} holds {len(ids):,} structures of {system}; a hull can hold {MAX_ENTRIES:,}.")
+    return ids
 
 
 def method_for(dataset: Dataset, method: str) -> str:

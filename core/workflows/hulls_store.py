@@ -77,6 +77,28 @@ def _entry(phase: SourcePhase, above: float) -> dict[str, Any]:
     }
 
 
+def _better_known(source: HullSource, hull: ConvexHull) -> list[str]:
+    """What hulls of the same method that are here already know to lie lower."""
+    wanted = set(source.chemical_system.split("-"))
+    found = []
+    with store().session() as session:
+        for other in rows.list_hulls(session):
+            if other.method != source.method or not wanted <= set(other.chemical_system.split("-")):
+                continue
+            entries = [e for e in rows.hull_entries(session, other.id) if not e.flag]
+            theirs = ConvexHull(other.chemical_system, [Phase(e.label, e.composition, e.formation) for e in entries])
+            stable = [p for p in hull.stable() if len(p.composition) > 1]
+            above = theirs.above_of([p.composition for p in stable], [p.formation for p in stable])
+            worst = max(zip(above, stable, strict=True), key=lambda pair: pair[0], default=None)
+            if worst and worst[0] > 0.001:
+                found.append(
+                    f"The hull {other.name!r} of {other.chemical_system} by the same method lies lower: there "
+                    f"{worst[1].formula} is {worst[0]:.3f} eV/atom above it. This one lacks phases, or their "
+                    "structures are not relaxed."
+                )
+    return found
+
+
 def _notes(source: HullSource, hull: ConvexHull) -> dict[str, Any]:
     """entries: rows of the source; used: those that shape the hull; agreement: meV/atom to the source's distances."""
     agreed = disagreement(source, hull)
@@ -90,6 +112,6 @@ def _notes(source: HullSource, hull: ConvexHull) -> dict[str, Any]:
         "used": len(source.shaping),
         "flagged": flagged,
         "left_out": source.left_out,
-        "warnings": warnings_of(source, hull),
+        "warnings": [*warnings_of(source, hull), *_better_known(source, hull)],
         **({} if agreed is None else {"agreement": 1000 * agreed}),
     }

@@ -139,7 +139,7 @@ def test_what_is_no_hull_is_said_with_its_row(value: Any, words: str) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("formula,formation_energy\nWB,-1\nWB2,-300\n", "line 3: -300 is no formation energy"),
+        ("formula,formation_energy\nWB,-1\nWB2,-300\n", "line 3: '-300' is no formation energy"),
         ("formula,formation_energy\nWB,inf\n", "line 2"),
         ("formula,formation_energy\n,-1\n", "line 2: The formula is empty"),
         ("formula\nWB\n", "needs the columns"),

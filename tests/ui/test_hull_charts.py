@@ -53,13 +53,13 @@ def test_a_candidate_within_the_methods_error_is_hollow() -> None:
 
 
 def test_every_point_can_be_clicked_and_the_lowest_lies_on_top() -> None:
-    chart = charts.ternary(triangle(candidates=[point("TaB", {"B": 0.5, "Ta": 0.5}, -0.1)])).to_dict()
+    chart = charts.ternary(triangle(candidates=[point("TaB", {"B": 0.5, "Ta": 0.5}, 0.1)])).to_dict()
     (param,) = chart["params"]
     assert param["name"] == "pick"
     assert param["select"] == {"type": "point", "fields": ["key"], "on": "click"}
     data = chart["datasets"][chart["layer"][-1]["data"]["name"]]
     assert len(data) == 6
-    assert data[-1]["formula"] == "TaB", "what lies lowest is hit first"
+    assert data[-1]["formula"] == "TaB", "candidates are hit before phases of the hull"
 
 
 def test_a_binary_hull_is_a_curve_through_its_stable_phases_with_its_margin() -> None:

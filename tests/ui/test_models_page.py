@@ -50,7 +50,7 @@ def test_the_link_says_which_model_and_which_view(starter: Path) -> None:
     assert "names a model that is not here" in said(app)
     app = open_page("models", model=NAME, show="evaluations", job="99")
     assert "names an evaluation that is not of this model" in said(app)
-    assert "None yet" in said(app)
+    assert "Not evaluated yet" in said(app)
 
 
 def test_models_are_renamed_and_deleted(starter: Path) -> None:

@@ -218,7 +218,7 @@ def test_a_run_shows_its_candidates(run: int) -> None:
     assert {m.label: m.value for m in app.metric}["candidates"] == "4"
     assert "as generated" in said(app)
     frame = app.dataframe[0].value
-    assert {"composition", "group asked", "group found", "shortest distance (Å)"} <= set(frame.columns)
+    assert {"composition", "group asked", "group found", "generated: shortest distance (Å)"} <= set(frame.columns)
 
 
 def test_candidates_are_offered_to_relax_and_download(run: int) -> None:

@@ -303,7 +303,9 @@ def test_a_structure_of_another_composition_is_not_attached(
 def test_a_hull_of_elements_that_the_potential_does_not_know_is_refused(tmp_path: Path, context: TestContext) -> None:
     path = tmp_path / "rare.csv"
     path.write_text("formula,formation_energy\nLrB2,-0.5\n")
-    view = hulls.import_hull(path)
+    with pytest.raises(UserError, match="does not say whose energies these are"):
+        hulls.import_hull(path)
+    view = hulls.import_hull(path, method="PBE")
     with pytest.raises(UserError, match="no elemental reference for Lr"):
         evaluate_hull(EvaluateHullParams(view.row.id, "chgnet"), context)
     with pytest.raises(UserError, match="no elemental reference for Lr"):
@@ -353,7 +355,7 @@ def test_a_hull_is_found_by_its_system_method_and_name(starter: Path) -> None:
 
 def csv_hull(folder: Path, label: str = "a") -> Path:
     path = folder / "mine.csv"
-    path.write_text(f"formula,formation_energy,label\nTaB2,-0.5,{label}\nTaB,-0.6,b\n")
+    path.write_text(f"formula,formation_energy,label,method\nTaB2,-0.5,{label},PBE\nTaB,-0.6,b,PBE\n")
     return path
 
 
@@ -370,7 +372,7 @@ def test_a_hull_of_the_days_before_warnings_is_doubted_too(tmp_path: Path) -> No
 def test_two_that_import_the_same_hull_at_once_leave_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hulls.import_hull(csv_hull(tmp_path))
     monkeypatch.setattr("core.workflows.hulls_store.check_new_hull", lambda *_: None)
-    with pytest.raises(UserError, match="There is a hull 'mine' of B-Ta by unknown already"):
+    with pytest.raises(UserError, match="There is a hull 'mine' of B-Ta by PBE already"):
         hulls.import_hull(csv_hull(tmp_path))
     assert len(hulls.list_hulls()) == 1
 
@@ -394,3 +396,20 @@ def test_postgres_keeps_a_hull_as_sqlite_does(postgres: str, tmp_path: Path, mon
     assert [[getattr(e, c) for c in columns] for e in there.entries] == [
         [getattr(e, c) for c in columns] for e in here.entries
     ]
+
+
+def test_a_hull_that_another_by_the_same_method_lies_below_is_doubted(tmp_path: Path) -> None:
+    hulls.import_hull(csv_hull(tmp_path))
+    path = tmp_path / "worse.csv"
+    path.write_text("formula,formation_energy,method\nTaB2,-0.4,PBE\n")
+    (warning,) = [w for w in hulls.import_hull(path).warnings if "lies lower" in w]
+    assert "'mine' of B-Ta" in warning
+    assert "TaB2 is 0.100 eV/atom above it" in warning
+    path.write_text("formula,formation_energy,method\nTaB2,-0.9,PBE\n")
+    assert not [w for w in hulls.import_hull(path, name="better").warnings if "lies lower" in w]
+
+
+def test_a_method_is_found_by_its_first_part(starter: Path) -> None:
+    assert hulls.get_hull("B-Ta-W", "CHGNet").row.method == "CHGNet-0.3.0"
+    with pytest.raises(UserError, match="no hull of B-Ta-W by CHG"):
+        hulls.get_hull("B-Ta-W", "CHG")
