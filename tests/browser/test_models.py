@@ -36,7 +36,7 @@ def test_a_model_goes_out_and_comes_back_and_is_measured(app: AppServer, watched
 
     page.get_by_role("radio", name="Evaluate", exact=True).or_(page.get_by_text("Evaluate", exact=True)).first.click()
     page.wait_for_url("**show=evaluations**")
-    expect(page.get_by_text("None yet")).to_be_visible()
+    expect(page.get_by_text("Not evaluated yet")).to_be_visible()
     field = page.locator('input[aria-label^="Structures, at most"]')
     field.fill("12")
     field.press("Tab")
