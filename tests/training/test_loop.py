@@ -153,10 +153,13 @@ def test_samples_are_drawn_at_the_end_handed_over_and_kept(tmp_path: Path) -> No
     found = read_samples(tmp_path)
     assert found is not None
     assert (len(taken), found.step, len(found.drawn), len(found.target)) == (1, 4, 5, 5)
-    chosen = torch.linspace(0, 11, 5).long()
-    assert torch.equal(found.target.numbers, crystals.numbers[chosen])
+    spread = torch.linspace(0, 11, 5).long().tolist()
+    chosen = [next(i for i in spread if torch.equal(crystals.numbers[i], n)) for n in found.target.numbers]
+    assert sorted(chosen) == spread != chosen, "neighbours in the dataset do not stand together"
+    assert torch.equal(found.target.group, crystals.group[chosen])
     for drawn, real in zip(to_structures(found.target), to_structures(crystals[chosen]), strict=True):
         assert rms_distance(drawn, real) == pytest.approx(0, abs=1e-4)
+    assert found.start is None
     (tmp_path / SAMPLES).unlink()
     assert read_samples(tmp_path) is None
 
