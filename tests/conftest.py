@@ -150,9 +150,12 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a real Postgres of our own, in a folder of its own, on loopback; ended by pid."""
+    """The URL of a real Postgres of our own, in a folder of its own, on loopback; ended by pid.
+
+    One for each module: over a whole run of many minutes one was seen to end by itself. Its log lies beside its data.
+    """
     binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     initdb = str(binaries[-1]) if binaries else shutil.which("initdb")
     if initdb is None:
@@ -171,7 +174,7 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     process = subprocess.Popen(
         [*as_other, f"exec {server} -D {data} -p {port} -h 127.0.0.1 -c unix_socket_directories='' -c fsync=off"],
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stderr=(folder / "log").open("wb"),
     )
     url = f"postgresql+psycopg://tester@127.0.0.1:{port}/postgres"
     try:
