@@ -51,6 +51,7 @@ def test_groups_are_found_where_they_were_put() -> None:
     assert detect_groups(Crystals(broken.frac, broken.lattice * 0, *broken._tensors()[2:])).tolist() == [0]
 
 
+@pytest.mark.slow
 def test_decorations_have_their_formula_and_are_distinct() -> None:
     formulas = decorate(["B", "Ta"])
     assert len(formulas["TaB2"]) >= 7

@@ -115,6 +115,7 @@ def test_recipes_that_cannot_be_are_refused_and_leave_nothing(
     assert len(list(folder("datasets").iterdir())) == 1
 
 
+@pytest.mark.slow
 def test_duplicates_are_dropped_when_asked(tmp_path: Path, context: TestContext) -> None:
     twice = lines(12) + lines(12, "again")
     (tmp_path / "t.jsonl").write_text(twice)
