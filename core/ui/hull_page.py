@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import combinations
 
 import pandas as pd
 import streamlit as st
@@ -20,13 +19,13 @@ from core.ui.hull_view import (
     show_plot,
 )
 from core.ui.widgets import counted, energy, go, pick_row, plain, segments, selected_int
-from core.workflows.hulls import HullView, PlacedCandidate, place_candidates
+from core.workflows.hulls import HullView, PlacedCandidate, candidates_on
 from core.workflows.hulls_export import hull_csv, hull_json
 from core.workflows.store import store
 from db import candidates as rows
 from db.tables import Hull
 
-_MOST_DRAWN = 1000  # candidates
+_NONE = 0  # in the URL in the place of a run: no candidates are drawn
 _IMAGES = {"png": "image/png", "svg": "image/svg+xml"}
 
 
@@ -123,21 +122,24 @@ def _filters(view: HullView) -> tuple[float, bool]:
     steps = sorted({0.0, 0.025, 0.05, 0.1, NEAR, 0.3, 0.5, 1.0, round(highest + 0.005, 2)})
     steps = [s for s in steps if s <= highest + 0.01]
     near = left.select_slider(
-        "Phases up to so far above the hull (eV/atom)", steps, value=NEAR if NEAR in steps else steps[-1], key="near"
+        "Phases up to so far above the hull (eV/atom)",
+        steps,
+        value=NEAR if NEAR in steps else steps[-1],
+        key=f"near-{view.row.id}",  # other hulls have other steps
     )
     every = right.toggle("Every polymorph", key="every", help="Off: of each composition the lowest.")
     return float(near), bool(every)
 
 
 def _candidates(view: HullView) -> list[PlacedCandidate]:
-    """Candidates that stand on the hull, of the runs that the URL names: all (no `run`), none (0) or one."""
+    """Candidates that stand on the hull, of the runs that the URL names; a choice where there are any."""
     with store().session() as session:
         known = rows.runs(session)
-    names = {-1: "all runs", 0: "none"} | {job: f"run {job}: {model}" for job, model, _ in known}
+    names = {None: "all runs", _NONE: "none"} | {job: f"run {job}: {model}" for job, model, _ in known}
     wanted = selected_int("run")
-    current = wanted if wanted in names else -1
-    placed = candidates_over(view, current)
-    if not placed and current == -1:
+    current = wanted if wanted in names else None
+    placed = _chosen(view, current)
+    if not placed and current is None:
         return []
     left, _ = st.columns([3, 7])
     chosen = left.selectbox(
@@ -145,19 +147,12 @@ def _candidates(view: HullView) -> list[PlacedCandidate]:
         key=f"over-{current}", help=f"Those relaxed by {view.row.method}: energies of two methods never meet.",
     )  # fmt: skip
     if chosen != current:
-        go("run", "candidate", **({} if chosen == -1 else {"run": chosen}))
+        go("run", "candidate", **({} if chosen is None else {"run": chosen}))
     return placed
 
 
-def candidates_over(view: HullView, run: int = -1) -> list[PlacedCandidate]:
-    """Candidates of the system and what it holds, relaxed by the hull's method; of one run, none (0) or all (−1)."""
-    if run == 0:
-        return []
-    elements = view.hull.elements
-    systems = ["-".join(some) for n in range(1, len(elements) + 1) for some in combinations(elements, n)]
-    with store().session() as session:
-        ids = rows.relaxed_candidates(session, systems, view.row.method, run if run > 0 else None, _MOST_DRAWN)
-    return [p for p in place_candidates(ids, view) if p.place]
+def _chosen(view: HullView, run: int | None) -> list[PlacedCandidate]:
+    return [] if run == _NONE else candidates_on(view, run)
 
 
 def _legend(picture: charts.HullPicture) -> str:
@@ -173,7 +168,6 @@ def _legend(picture: charts.HullPicture) -> str:
 def export_row(view: HullView) -> None:
     """The picture and the numbers as files."""
     system = view.row.chemical_system
-    run = -1 if selected_int("run") is None else selected_int("run") or 0
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown("**Take home**")
         files: list[tuple[str, Callable[[], str | bytes], str]] = [
@@ -181,7 +175,9 @@ def export_row(view: HullView) -> None:
             ("json", partial(hull_json, view), "application/json"),
         ]
         if len(view.hull.elements) in (2, 3):
-            files = [(kind, partial(_image, view, run, kind), mime) for kind, mime in _IMAGES.items()] + files
+            files = [
+                (kind, partial(_image, view, selected_int("run"), kind), mime) for kind, mime in _IMAGES.items()
+            ] + files
         for suffix, make, mime in files:
             st.download_button(
                 suffix.upper(), make, f"{system}.{suffix}", mime, key=f"hull-{suffix}", icon=":material/download:",
@@ -189,6 +185,6 @@ def export_row(view: HullView) -> None:
             )  # fmt: skip
 
 
-def _image(view: HullView, run: int, kind: str) -> bytes:
+def _image(view: HullView, run: int | None, kind: str) -> bytes:
     """As the page draws it without filters; made when it is asked for, outside of the page's run."""
-    return charts.image(picture_of(view, candidates_over(view, run)), kind)
+    return charts.image(picture_of(view, _chosen(view, run)), kind)

@@ -125,7 +125,7 @@ def phases_table(view: HullView) -> None:
         for e in view.entries
         if (not wanted or wanted in e.formula.lower() or wanted in e.label.lower())
         and set(held) <= set(e.composition)
-        and (not stable or e.above_hull <= 1e-9)
+        and (not stable or view.is_stable(e))
     ]
     if not found:
         st.info("No phase fits: take a filter away.", icon=":material/filter_alt:")
@@ -154,7 +154,7 @@ def show_phase(view: HullView, entry: HullEntry) -> None:
     with right:
         st.markdown(f"**{entry.formula}** :small[{plain(entry.label)}]")
         place = view.hull.place({k: float(v) for k, v in entry.composition.items()}, entry.formation)
-        on_hull = entry.above_hull <= 1e-9
+        on_hull = view.is_stable(entry)
         facts = {
             "formation energy": energy(entry.formation, 4),
             "above the hull": "on the hull" if on_hull else energy(entry.above_hull, 4),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,15 @@ class HullView:
         phases = [SourcePhase(e.label, e.composition, e.formation, flag=e.flag) for e in self.entries]
         source = HullSource(row.chemical_system, row.method, row.name, row.source, phases, len(phases))
         return warnings_of(source, self.hull)
+
+    @cached_property
+    def corners(self) -> frozenset[str]:
+        """Labels of the compounds on the hull; an element's corner is its reference, no entry."""
+        return frozenset(p.label for p in self.hull.stable() if len(p.composition) > 1)
+
+    def is_stable(self, entry: HullEntry) -> bool:
+        """Is this entry on the hull? One that is flagged, or an element below its reference, is not."""
+        return entry.label in self.corners and not entry.flag
 
     @property
     def date(self) -> str:
@@ -170,6 +180,15 @@ def hull_systems_for(chemical_system: str) -> list[Hull]:
     """Hulls whose system holds these elements."""
     wanted = set(chemical_system.split("-"))
     return [h for h in list_hulls() if wanted <= set(h.chemical_system.split("-"))]
+
+
+def candidates_on(view: HullView, run: int | None = None, most: int = 1000) -> list[PlacedCandidate]:
+    """Candidates of the system and its sub-systems that can be placed, of one run or of all, lowest energy first."""
+    elements = view.hull.elements
+    systems = ["-".join(some) for n in range(1, len(elements) + 1) for some in combinations(elements, n)]
+    with store().session() as session:
+        ids = rows.relaxed_candidates(session, systems, view.row.method, run, most)
+    return [p for p in place_candidates(ids, view) if p.place]
 
 
 def place_candidates(candidate_ids: Sequence[int], view: HullView | None) -> list[PlacedCandidate]:

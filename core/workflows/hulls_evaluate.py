@@ -112,9 +112,8 @@ def attach_structures(
     view: HullView, near: float = 0.05, at_most: int = 300, aflow: bool = False, context: Context | None = None
 ) -> Attached:
     """What of a hull can be evaluated: its stable phases, and those near it. Elements come from the references."""
-    corners = {p.label for p in view.hull.stable()}
     wanted = [e for e in view.entries if len(e.composition) > 1 and not e.flag and e.above_hull <= near]
-    stable = [e for e in wanted if e.above_hull <= STABLE and e.label in corners]
+    stable = [e for e in wanted if e.above_hull <= STABLE and view.is_stable(e)]
     others = [e for e in wanted if e not in stable][:at_most]
     chosen = [*stable, *others]
     cells = _cells_of(chosen, view.row.chemical_system)
@@ -315,7 +314,6 @@ def compare_hulls(old: HullView, new: HullView) -> list[dict[str, Any]]:
     Keys end in `_old` and `_new`; phases that one of the two calls stable come first.
     """
     ours = {e.label: e for e in new.entries}
-    corners = [{p.label for p in v.hull.stable()} for v in (old, new)]
     found = []
     for entry in old.entries:
         again = ours.get(entry.label)
@@ -328,8 +326,8 @@ def compare_hulls(old: HullView, new: HullView) -> list[dict[str, Any]]:
                     "formation_new": again.formation,
                     "above_old": entry.above_hull,
                     "above_new": again.above_hull,
-                    "on_hull_old": entry.label in corners[0],
-                    "on_hull_new": entry.label in corners[1],
+                    "on_hull_old": old.is_stable(entry),
+                    "on_hull_new": new.is_stable(again),
                 }
             )
     return sorted(found, key=lambda row: (not (row["on_hull_old"] or row["on_hull_new"]), row["above_old"]))

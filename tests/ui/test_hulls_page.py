@@ -111,3 +111,16 @@ def test_deleting_a_hull_leaves_the_others(binary: int) -> None:
     next(b for b in app.button if b.label == "Delete").click().run()
     assert "DFT" not in set(app.dataframe[0].value["energies"])
     assert "hull" not in app.query_params or param(app, "hull") != str(binary)
+
+
+def test_what_lies_below_its_reference_or_is_flagged_is_not_on_the_hull(starter: Path, shared: Path) -> None:
+    """Manganese of this hull has entries below the element's reference, and AFLOW flags two thirds of all."""
+    view = import_hull(shared / "data" / "aflow" / "nhull_MnPdPt.json.gz")
+    below = next(e for e in view.entries if e.formula == "Mn" and e.above_hull < 0)
+    assert not view.is_stable(below)
+    assert sum(view.is_stable(e) for e in view.entries) == 17, "twenty points with the three elements"
+    app = open_page("hulls", hull=str(view.row.id), show="phases", phase=str(below.id))
+    (facts,) = [t.value for t in app.table if "above the hull" in t.value.index]
+    assert facts.iloc[:, 0]["above the hull"].startswith("−")
+    next(t for t in app.toggle if t.label == "On the hull only").set_value(True).run()
+    assert len(app.dataframe[1].value) == 17
