@@ -187,9 +187,20 @@ class Candidate(Base):
     volume: Mapped[float | None]  # Å³ per atom
     valid: Mapped[bool]
     problem: Mapped[str] = mapped_column(default="")  # why it is not valid, in words
-    novel: Mapped[bool | None]
+    novel: Mapped[bool | None]  # new against every dataset in `novelty`
     unique: Mapped[bool | None]
+    novelty: Mapped[dict[str, Any]] = mapped_column(default=dict)  # name of a dataset -> is it new there?
+    groups: Mapped[dict[str, Any]] = mapped_column(default=dict)  # symprec in Å, as text -> space group found as drawn
+    symmetrised: Mapped[float | None]  # Å, the farthest a site was moved onto the group; NULL as drawn
+    charge_balanced: Mapped[bool | None]  # NULL where SMACT cannot say
+    displacement: Mapped[float | None]  # Å, of the sites from the structure that was modified, root mean square
+    volume_change: Mapped[float | None]  # of that structure's, as a share
+    same_as_start: Mapped[bool | None]  # does the paper's matcher find that structure again?
+    series: Mapped[str] = mapped_column(String(64), default="")  # which ladder of an experiment asked for it
     cell: Mapped[bytes]
+    starred: Mapped[bool] = mapped_column(default=False)
+    note: Mapped[str] = mapped_column(default="")
+    deleted_at: Mapped[datetime | None]  # in the bin since then
     created_at: Mapped[datetime] = _created()
 
 
@@ -241,3 +252,12 @@ class HullEntry(Base):
     source: Mapped[str] = mapped_column(default="")  # prototype name, citation
     flag: Mapped[str] = mapped_column(default="", server_default="")  # why it does not shape the hull, "" where it does
     cell: Mapped[bytes | None]
+
+
+class HullLevel(Base):
+    """The energy of a hull at a composition, eV/atom: found once, so that candidates are sorted by SQL."""
+
+    __tablename__ = "hull_levels"
+    hull_id: Mapped[int] = mapped_column(ForeignKey("hulls.id", ondelete="CASCADE"), primary_key=True)
+    reduced_formula: Mapped[str] = mapped_column(primary_key=True)
+    energy: Mapped[float]

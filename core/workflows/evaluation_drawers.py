@@ -17,7 +17,7 @@ from core.models.state import Conditions
 from core.training.data import generation_examples, modification_examples
 from core.workflows.context import Context, UserError
 from core.workflows.datasets import get_dataset, load_tensors
-from core.workflows.generate import MAX_SITES, draw
+from core.workflows.design import MAX_SITES, draw
 from core.workflows.models import LoadedModel, load_model
 
 START, SUBSTITUTION = "start", "substitution:"

@@ -16,12 +16,13 @@ from core.data.readers.records import Record
 from core.data.readers.sources import MAX_CIF, Raw
 from core.models.state import Conditions, State, conditions_for
 from core.workflows.context import Context, UserError
-from core.workflows.generate import MAX_CANDIDATES, MAX_SITES, Keeper, Wish, check_conditions, run_wishes
+from core.workflows.design import MAX_CANDIDATES, MAX_SITES, Chain, check_conditions, run_wishes
+from core.workflows.judging import Keeper, Wish
 from core.workflows.models import load_model
 
 
 @dataclass(frozen=True)
-class ModifyParams:
+class ModifyParams(Chain):
     """cif: the structure's text; energy_changes in eV/atom, negative towards stability; the rest as for generation."""
 
     model: str

@@ -1,0 +1,104 @@
+"""What generation and modification share: draw what is asked for, judge it, relax it, place it on a hull; one job."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from core.crystals import Crystals
+from core.models.state import Conditions
+from core.samplers.drawing import draw_crystals
+from core.workflows.context import Cancelled, Context, UserError
+from core.workflows.judging import Keeper, Wish
+from core.workflows.models import LoadedModel
+from core.workflows.store import store
+from db import candidates as rows
+
+MAX_CANDIDATES = 100_000
+MAX_SITES = 64
+_BATCH = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chain:
+    """What happens to candidates after they are drawn, in the same job.
+
+    symmetrise: move sites and cell onto the group asked for, where that is found within a tolerance
+    compare: datasets of the store that a candidate must be new against, beside the one its model learned from
+    potential: None for no energies, "" for the default one, "m3gnet", "chgnet"
+    relax: "cell" moves the cell too, "positions" the sites alone, "none" takes the energy as drawn
+    fmax: eV/Å; keep_symmetry: of the group found; hull: its id, None for the newest of the potential's method
+    """
+
+    symmetrise: bool = False
+    compare: tuple[str, ...] = ()
+    potential: str | None = None
+    relax: str = "cell"
+    fmax: float = 0.05
+    relax_steps: int = 500
+    keep_symmetry: bool = False
+    processes: int = 1
+    hull: int | None = None
+
+
+def run_wishes(
+    wishes: list[Wish],
+    conditions_of: Callable[[list[Wish]], Conditions],
+    steps: int,
+    seed: int,
+    keeper: Keeper,
+    context: Context,
+) -> dict[str, Any]:
+    """Draw what is asked for and not in the store yet, batch by batch of like sizes, and keep it."""
+    with store().session() as session:
+        done = rows.candidate_indices(session, context.job_id)
+    todo = sorted((w for w in wishes if w.index not in done), key=lambda w: len(w.numbers))
+    started = time.monotonic()
+    for start in range(0, len(todo), _BATCH):
+        part = todo[start : start + _BATCH]
+        crystals = draw(keeper.model, conditions_of(part), steps, _seeds(seed, part), context)
+        keeper.keep(part, crystals)
+        finished = start + len(part)
+        left = (time.monotonic() - started) / finished * (len(todo) - finished)
+        count = len(done) + finished
+        context.progress(count / len(wishes), f"{count:,} of {len(wishes):,} candidates", left)
+    return {"candidates": len(wishes), "valid": keeper.valid}
+
+
+def check_conditions(space_groups: Sequence[int], energies: Sequence[float], count: int, steps: int) -> None:
+    """Raises UserError for a space group, an energy (eV/atom) or a number that cannot be."""
+    if count < 1 or steps < 1:
+        raise UserError("Candidates per combination and steps must be 1 or more.")
+    wrong = [g for g in space_groups if not 1 <= g <= 230]
+    if wrong:
+        raise UserError(f"{wrong[0]} is no space group: they are numbered 1 to 230.")
+    if any(not math.isfinite(e) or abs(e) > 20 for e in energies):
+        raise UserError("An energy must be a number of eV/atom between -20 and 20.")
+
+
+def _seeds(seed: int, wishes: Sequence[Wish]) -> list[int]:
+    """A seed per candidate, so that it comes out the same in whatever batch it is drawn."""
+    return [(1_000_003 * seed + w.index) % (2**63 - 1) for w in wishes]
+
+
+def draw(model: LoadedModel, conditions: Conditions, steps: int, seeds: Sequence[int], context: Context) -> Crystals:
+    """Sample one crystal per condition, each from a seed of its own. Raises Cancelled between steps, and UserError."""
+    check_sites(model, conditions.numbers.shape[1])
+
+    def stop(_: int) -> bool:
+        return context.cancelled()
+
+    crystals = draw_crystals(model.network.to(context.device), model.sampler, conditions, seeds, steps, stop)
+    if context.cancelled():
+        raise Cancelled
+    return crystals
+
+
+def check_sites(model: LoadedModel, natoms: int) -> None:
+    """Raises UserError where the model's network cannot hold so many atoms."""
+    limit = getattr(model.network, "max_sites", None)
+    if limit and natoms > limit:
+        raise UserError(f"{model.row.name} holds {limit} atoms in a cell; {natoms} are asked for.")
