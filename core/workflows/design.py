@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from core.crystals import Crystals
 from core.models.state import Conditions
 from core.samplers.drawing import draw_crystals
+from core.workflows.chain import Chain as Chain
 from core.workflows.context import Cancelled, Context, UserError
 from core.workflows.judging import Keeper, Wish
 from core.workflows.models import LoadedModel
@@ -20,28 +20,6 @@ from db import candidates as rows
 MAX_CANDIDATES = 100_000
 MAX_SITES = 64
 _BATCH = 32
-
-
-@dataclass(frozen=True, kw_only=True)
-class Chain:
-    """What happens to candidates after they are drawn, in the same job.
-
-    symmetrise: move sites and cell onto the group asked for, where that is found within a tolerance
-    compare: datasets of the store that a candidate must be new against, beside the one its model learned from
-    potential: None for no energies, "" for the default one, "m3gnet", "chgnet"
-    relax: "cell" moves the cell too, "positions" the sites alone, "none" takes the energy as drawn
-    fmax: eV/Å; keep_symmetry: of the group found; hull: its id, None for the newest of the potential's method
-    """
-
-    symmetrise: bool = False
-    compare: tuple[str, ...] = ()
-    potential: str | None = None
-    relax: str = "cell"
-    fmax: float = 0.05
-    relax_steps: int = 500
-    keep_symmetry: bool = False
-    processes: int = 1
-    hull: int | None = None
 
 
 def run_wishes(

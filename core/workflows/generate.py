@@ -42,7 +42,9 @@ def generate(params: GenerateParams, context: Context) -> dict[str, Any]:
     def conditions(part: list[Wish]) -> Conditions:
         return conditions_for([w.numbers for w in part], [w.group for w in part], [w.energy for w in part])
 
-    return run_wishes(plan(params), conditions, params.steps, params.seed, Keeper(model, context.job_id), context)
+    return run_wishes(
+        plan(params), conditions, params.steps, params.seed, Keeper(model, context.job_id, params), context
+    )
 
 
 def candidates_of(job_id: int) -> list[int]:

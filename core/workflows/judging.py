@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from core.data.formulas import chemical_system, parse_formula, reduced_formula
 from core.data.rows import finite
 from core.evaluation.matching import first_match
 from core.evaluation.validity import Verdict, group_reached, judge
+from core.workflows.chain import Chain
 from core.workflows.models import LoadedModel
 from core.workflows.store import store
 from db import candidates as rows
@@ -29,13 +30,23 @@ class Wish:
     formula: str
     group: int | None
     energy: float | None
+    series: str = ""
+
+
+Extra = Callable[[Any, int], Mapping[str, Any]]
 
 
 class Keeper:
-    """Judges candidates and writes them; remembers what it has seen to tell what is unique and what is new."""
+    """Judges candidates and writes them; remembers what it has seen to tell what is unique and what is new.
 
-    def __init__(self, model: LoadedModel, job_id: int) -> None:
+    chain: whether to symmetrise, and the datasets to compare with; None for neither
+    extra: more columns of a candidate: called with the pymatgen Structure as it will be kept and the wish's index, for
+    each that is finite; returns some of displacement, volume_change, same_as_start
+    """
+
+    def __init__(self, model: LoadedModel, job_id: int, chain: Chain | None = None, extra: Extra | None = None) -> None:
         self.model, self.job_id, self.valid = model, job_id, 0
+        self.chain, self.extra = chain or Chain(), extra
         self._siblings: dict[str, list[Any]] = defaultdict(list)
         self._known: dict[str, list[Any]] = {}
 
@@ -79,7 +90,12 @@ class Keeper:
             "problem": verdict.problem,
             "novel": novel,
             "unique": unique,
+            "series": wish.series,
+            "displacement": None,
+            "volume_change": None,
+            "same_as_start": None,
             "cell": cell,
+            **(self.extra(structure, wish.index) if self.extra and structure is not None else {}),
         }
 
     def _training(self, formula: str) -> list[Any]:

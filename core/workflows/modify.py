@@ -49,7 +49,7 @@ def modify(params: ModifyParams, context: Context) -> dict[str, Any]:
         asked = conditions_for([w.numbers for w in part], [w.group for w in part], [w.energy for w in part])
         return replace(asked, start=_repeat(encode(crystal, model.cell), len(part)))
 
-    return run_wishes(wishes, conditions, params.steps, params.seed, Keeper(model, context.job_id), context)
+    return run_wishes(wishes, conditions, params.steps, params.seed, Keeper(model, context.job_id, params), context)
 
 
 def plan(params: ModifyParams, start: Record, crystal: Crystals) -> list[Wish]:
