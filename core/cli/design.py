@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.cli.common import Console, add, add_detach, check_usable, is_json, new_folder, run_job
+from core.cli.modify import add_modify
 
 if TYPE_CHECKING:
     from core.energy.relaxation import Relaxed
@@ -22,12 +23,7 @@ def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
     parser.add_argument("--space-group", nargs="*", type=int, default=[])
     parser.add_argument("--energy", nargs="*", type=float, default=[], help="formation energies, eV/atom")
     _add_sampling(parser)
-    parser = add(commands, shared, "modify", "a given structure towards a more stable polymorph", _modify)
-    parser.add_argument("--model", required=True)
-    parser.add_argument("file", type=Path)
-    parser.add_argument("--space-group", nargs="*", type=int, default=[])
-    parser.add_argument("--energy-change", nargs="*", type=float, default=[], help="eV/atom, negative is more stable")
-    _add_sampling(parser)
+    add_modify(commands, shared, _add_sampling, _take_home)
     parser = add(commands, shared, "relax", "files of structures with a potential", _relax, store=False)
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH")
     parser.add_argument("--potential", choices=["m3gnet", "chgnet"], default="", help="default: the best one here")
@@ -114,25 +110,6 @@ def _generate(asked: argparse.Namespace) -> dict[str, Any]:
     plan(params)
     result = run_job("generate", f"Generate {' '.join(asked.formula)}", params, asked.device)
     return _take_home(asked, result)
-
-
-def _modify(asked: argparse.Namespace) -> dict[str, Any]:
-    from core.workflows.models import load_model
-    from core.workflows.modify import ModifyParams, read_start
-
-    read_start(asked.file)
-    params = ModifyParams(
-        asked.model,
-        asked.file.read_text(errors="replace"),
-        asked.file.name,
-        tuple(asked.space_group),
-        tuple(asked.energy_change),
-        asked.count,
-        asked.steps or load_model(asked.model).steps,
-        asked.seed,
-        asked.sampler,
-    )
-    return _take_home(asked, run_job("modify", f"Modify {asked.file.name}", params, asked.device))
 
 
 def _take_home(asked: argparse.Namespace, result: dict[str, Any]) -> dict[str, Any]:

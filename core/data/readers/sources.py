@@ -96,6 +96,14 @@ def raw_rows(path: Path, name: str = "") -> Iterator[Raw]:
         raise error if isinstance(error, SourceError) else SourceError(str(error)) from error
 
 
+def rows_of_text(text: str, name: str, kind: str) -> list[Raw]:
+    """The structures in the text of one file, of a kind of `KINDS`: the frames of an XYZ, else one row.
+
+    Raises SourceError where it is no such text.
+    """
+    return list(_single(text.encode("utf-8", "replace"), name, kind))
+
+
 def kind_of(name: str) -> str:
     """What a file is by its name: "json lines", "csv", "parquet", "zip", a kind of `KINDS`, or "" for none of them."""
     base = _base(name)
