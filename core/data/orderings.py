@@ -229,8 +229,8 @@ def _permutations(cell: Structure) -> np.ndarray:
 
 def _first_of_each(filled: np.ndarray, permutations: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Rows of which no earlier one is a copy by symmetry: the least of random sums over all copies is the same."""
-    codes = rng.normal(size=120)
-    weights = rng.normal(size=filled.shape[1])
+    codes: Any = rng.normal(size=120)
+    weights: Any = rng.normal(size=filled.shape[1])
     least = (codes[filled] @ weights[permutations].T).min(1)
     _, first = np.unique(least.round(8), return_index=True)
     return np.sort(first)
