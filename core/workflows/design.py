@@ -10,16 +10,77 @@ from typing import Any
 from core.crystals import Crystals
 from core.models.state import Conditions
 from core.samplers.drawing import draw_crystals
-from core.workflows.chain import Chain as Chain
+from core.workflows.chain import (
+    Chain,
+    Stage,
+    check_chain,
+    relax_valid,
+    stages_of,
+    summarise,
+    take_energies,
+)
+from core.workflows.compositions import MAX_SITES
 from core.workflows.context import Cancelled, Context, UserError
+from core.workflows.design_cost import draw_seconds, relax_seconds
 from core.workflows.judging import Keeper, Wish
 from core.workflows.models import LoadedModel
 from core.workflows.store import store
 from db import candidates as rows
 
 MAX_CANDIDATES = 100_000
-MAX_SITES = 64
 _BATCH = 32
+
+__all__ = [
+    "MAX_CANDIDATES",
+    "MAX_SITES",
+    "Chain",
+    "check_conditions",
+    "check_sites",
+    "draw",
+    "run_chain",
+    "run_wishes",
+]
+
+
+def run_chain(
+    wishes: list[Wish],
+    conditions_of: Callable[[list[Wish]], Conditions],
+    steps: int,
+    seed: int,
+    keeper: Keeper,
+    context: Context,
+    chain: Chain,
+) -> dict[str, Any]:
+    """Draw, judge, relax and place as one job; started again it goes on with what is not in the store yet.
+
+    Returns what `core.workflows.chain.summarise` says. Raises Cancelled (what is done is kept) and UserError.
+    """
+    check_chain(chain)
+    stages = stages_of(chain)
+    sizes = [len(w.numbers) for w in wishes]
+    later = relax_seconds(chain, sizes, context.device) if len(stages) > 2 else 0.0
+    share = _draw_share(keeper.model, sizes, steps, later, context.device)
+    run_wishes(
+        wishes,
+        conditions_of,
+        steps,
+        seed,
+        keeper,
+        Stage(context, f"1–2 of {len(stages)}" if len(stages) > 2 else "", 0.0, share, later),
+    )
+    if len(stages) > 2:
+        stage = Stage(context, f"3 of {len(stages)}", share, 0.99 - share)
+        (take_energies if chain.relax == "none" else relax_valid)(chain, stage)
+        context.progress(0.99, f"4 of {len(stages)} · placing on the hull")
+    return summarise(context.job_id, chain)
+
+
+def _draw_share(model: LoadedModel, sizes: Sequence[int], steps: int, later_s: float, device: str) -> float:
+    """The part of the job that drawing takes, by what is expected of this machine."""
+    if not later_s:
+        return 1.0
+    drawing = draw_seconds(model, sizes, steps, device)
+    return min(max(drawing / (drawing + later_s), 0.02), 0.9)
 
 
 def run_wishes(
@@ -42,7 +103,7 @@ def run_wishes(
         finished = start + len(part)
         left = (time.monotonic() - started) / finished * (len(todo) - finished)
         count = len(done) + finished
-        context.progress(count / len(wishes), f"{count:,} of {len(wishes):,} candidates", left)
+        context.progress(count / len(wishes), f"drawing and judging {count:,} of {len(wishes):,}", left)
     return {"candidates": len(wishes), "valid": keeper.valid}
 
 

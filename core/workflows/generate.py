@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
-from core.data.formulas import FormulaError, atomic_numbers, parse_formula
+from core.data.formulas import atomic_numbers, parse_formula
 from core.models.state import Conditions, conditions_for
+from core.workflows.chain import check_chain
+from core.workflows.compositions import read_cell
 from core.workflows.context import Context, UserError
-from core.workflows.design import MAX_CANDIDATES, MAX_SITES, Chain, check_conditions, run_wishes
+from core.workflows.design import MAX_CANDIDATES, MAX_SITES, Chain, check_conditions, check_sites, run_chain
 from core.workflows.judging import Keeper, Wish
-from core.workflows.models import load_model
+from core.workflows.ladders import Level, levels_of, rungs, series_of
+from core.workflows.models import LoadedModel, load_model
 from core.workflows.store import store
 from db import candidates as rows
 
@@ -21,6 +24,10 @@ class GenerateParams(Chain):
     """formulas: cell contents as typed; space_groups and energies (eV/atom): empty asks for none in particular.
 
     count: candidates per combination; sampler: a way of drawing (`core.samplers.registry.draws_of`), "" the model's
+    ladders: 1, 2, 3 of `core.workflows.ladders`, each of their energies beside `energies`; every: of a ladder's 21
+    energies the 1st and every so manyth after it; ladder_hull: the hull they hang on, None for the newest of the
+    model's method; levels: that hull's energy for each formula, written by `with_levels` so that a run is repeatable
+    experiment: the name of the experiment that this run is a part of (`core.workflows.experiments`)
     """
 
     model: str
@@ -31,20 +38,40 @@ class GenerateParams(Chain):
     steps: int = 50
     seed: int = 0
     sampler: str = ""
+    ladders: tuple[int, ...] = ()
+    every: int = 1
+    ladder_hull: int | None = None
+    levels: tuple[float, ...] = ()
+    experiment: str = ""
 
 
 def generate(params: GenerateParams, context: Context) -> dict[str, Any]:
-    """Draw, judge and keep every candidate that is not in the store yet (after an interruption, the rest)."""
-    model = load_model(params.model).drawn_by(params.sampler)
-    if model.row.task != "generation":
-        raise UserError(f"{params.model} modifies structures; choose a model for generation.")
+    """Draw, judge, relax and place every candidate that is not in the store yet (after an interruption, the rest)."""
+    model = _model_of(params)
+    wishes = plan(with_levels(params))
 
     def conditions(part: list[Wish]) -> Conditions:
         return conditions_for([w.numbers for w in part], [w.group for w in part], [w.energy for w in part])
 
-    return run_wishes(
-        plan(params), conditions, params.steps, params.seed, Keeper(model, context.job_id, params), context
-    )
+    keeper = Keeper(model, context.job_id, params)
+    return run_chain(wishes, conditions, params.steps, params.seed, keeper, context, params)
+
+
+def check_params(params: GenerateParams) -> GenerateParams:
+    """The params as a job takes them, ladders hung on their hull. Raises UserError for what would end it at once."""
+    model = _model_of(params)
+    check_chain(params)
+    ready = with_levels(params)
+    for natoms in {len(w.numbers) for w in plan(ready)}:
+        check_sites(model, natoms)
+    return ready
+
+
+def _model_of(params: GenerateParams) -> LoadedModel:
+    model = load_model(params.model).drawn_by(params.sampler)
+    if model.row.task != "generation":
+        raise UserError(f"{params.model} modifies structures; choose a model for generation.")
+    return model
 
 
 def candidates_of(job_id: int) -> list[int]:
@@ -54,25 +81,50 @@ def candidates_of(job_id: int) -> list[int]:
         return [c.id for c in rows.page_candidates(session, wanted, limit=MAX_CANDIDATES)]
 
 
+def levels_for(params: GenerateParams) -> list[Level]:
+    """Where the ladders of each formula hang. Raises UserError where no hull of the model's method holds it."""
+    return levels_of(params.formulas, load_model(params.model).row.energy_method, params.ladder_hull)
+
+
+def with_levels(params: GenerateParams) -> GenerateParams:
+    """The same with the hull's energy for each formula, where ladders are asked for and it is not there yet."""
+    if not params.ladders or len(params.levels) == len(params.formulas):
+        return params
+    return replace(params, levels=tuple(level.energy for level in levels_for(params)))
+
+
+def count_of(params: GenerateParams) -> int:
+    """How many candidates that asks for. Raises UserError for a ladder that is none."""
+    energies = len(params.energies) + sum(len(rungs(0.0, ladder, params.every)) for ladder in params.ladders)
+    return len(params.formulas) * max(1, len(params.space_groups)) * max(1, energies) * params.count
+
+
 def plan(params: GenerateParams) -> list[Wish]:
-    """Every candidate asked for, in order. Raises UserError for conditions that cannot be."""
+    """Every candidate asked for, in order: formulas, groups, energies, count. Raises UserError for what cannot be."""
     if not params.formulas:
         raise UserError("Write a formula, such as Ta1W1B6.")
     check_conditions(params.space_groups, params.energies, params.count, params.steps)
-    combinations = len(params.formulas) * max(1, len(params.space_groups)) * max(1, len(params.energies))
-    if combinations * params.count > MAX_CANDIDATES:
-        raise UserError(f"That asks for {combinations * params.count:,} candidates; {MAX_CANDIDATES:,} is the limit.")
-    contents = [_content(text) for text in params.formulas]
-    asked = itertools.product(contents, params.space_groups or (None,), params.energies or (None,), range(params.count))
-    return [Wish(i, numbers, name, group, energy) for i, ((numbers, name), group, energy, _) in enumerate(asked)]
+    if (total := count_of(params)) > MAX_CANDIDATES:
+        raise UserError(f"That asks for {total:,} candidates; {MAX_CANDIDATES:,} is the limit.")
+    params = with_levels(params)
+    return [Wish(i, *asked) for i, asked in enumerate(_asked(params))]
+
+
+def _asked(params: GenerateParams) -> Iterator[tuple[tuple[int, ...], str, int | None, float | None, str]]:
+    """(numbers, formula, group, energy, series) of each candidate."""
+    for i, text in enumerate(params.formulas):
+        numbers, name = _content(text)
+        energies: list[tuple[float | None, str]] = [(energy, "") for energy in params.energies]
+        for ladder in params.ladders:
+            energies += [(e, series_of(ladder)) for e in rungs(params.levels[i], ladder, params.every)]
+        for group in params.space_groups or (None,):
+            for energy, series in energies or [(None, "")]:
+                for _ in range(params.count):
+                    yield numbers, name, group, energy, series
 
 
 def _content(text: str) -> tuple[tuple[int, ...], str]:
-    try:
-        counts = parse_formula(text)
-    except FormulaError as error:
-        raise UserError(str(error)) from error
-    total = sum(counts.values())
-    if total > MAX_SITES:
-        raise UserError(f"{text} holds {total} atoms; a cell may hold {MAX_SITES}.")
-    return tuple(atomic_numbers(counts)), "".join(f"{s}{n}" for s, n in counts.items())
+    cell = read_cell(text)
+    if cell.natoms > MAX_SITES:
+        raise UserError(f"{text} holds {cell.natoms} atoms; a cell may hold {MAX_SITES}.")
+    return tuple(atomic_numbers(parse_formula(cell.formula))), cell.formula

@@ -207,6 +207,10 @@ def _place(candidate: Candidate, relaxation: Relaxation | None, view: HullView |
     if relaxation is None:
         return PlacedCandidate(candidate, None, None, f"not relaxed with {view.row.method}" if view else "not relaxed")
     if relaxation.formation_after is None:
+        if relaxation.status == "energy as drawn":
+            return PlacedCandidate(
+                candidate, relaxation, None, f"energy as drawn, not relaxed with {relaxation.method}"
+            )
         unknown = f"without a formation energy: {relaxation.method} has no reference for one of its elements"
         failed = relaxation.status.startswith("failed")
         return PlacedCandidate(candidate, relaxation, None, relaxation.status if failed else unknown)

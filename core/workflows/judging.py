@@ -23,7 +23,7 @@ from db import datasets as dataset_rows
 
 @dataclass(frozen=True)
 class Wish:
-    """One candidate asked for."""
+    """One candidate asked for; series: which ladder of energies asked for it."""
 
     index: int
     numbers: tuple[int, ...]
@@ -83,6 +83,7 @@ class Keeper:
             "group_found": group,
             "symprec": symprec,
             "energy_asked": wish.energy,
+            "series": wish.series,
             "energy_method": self.model.row.energy_method,
             "min_distance": finite(verdict.min_distance),
             "volume": finite(verdict.volume),

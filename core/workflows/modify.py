@@ -19,7 +19,7 @@ from core.data.readers.records import Record
 from core.evaluation.displacement import change
 from core.models.state import Conditions, State, conditions_for
 from core.workflows.context import Context, UserError
-from core.workflows.design import MAX_CANDIDATES, MAX_SITES, Chain, check_conditions, run_wishes
+from core.workflows.design import MAX_CANDIDATES, MAX_SITES, Chain, check_conditions, run_chain
 from core.workflows.judging import Keeper, Wish
 from core.workflows.models import LoadedModel, load_model
 from core.workflows.relax import RelaxParams, relax_crystals
@@ -77,7 +77,7 @@ def modify(params: ModifyParams, context: Context) -> dict[str, Any]:
 
     state = evaluate_start(crystal, params, context)
     keeper = Keeper(model, context.job_id, params, moved)
-    result = run_wishes(wishes, conditions, params.steps, params.seed, keeper, context)
+    result = run_chain(wishes, conditions, params.steps, params.seed, keeper, context, params)
     return result | ({"start": _told(state)} if state else {})
 
 

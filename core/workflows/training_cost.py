@@ -50,7 +50,7 @@ def estimate_plan(plan: Plan, natoms: Tensor, device: str) -> Estimate:
     """From the mean size of the crystals; the truth lies within a factor of two."""
     network, config = plan.network, plan.config
     counted = _count(network, json.dumps(plan.network_config), int(natoms.double().mean().round()))
-    speed = _speed(device, config.precision) * _SHARE[network]
+    speed = speed_of(device, config.precision) * _SHARE[network]
     shared = _PER_CRYSTAL_S[network] + (_ALIGNING_S if plan.task == "modification" else 0.0)
     shared = shared if device == "cpu" else shared / 20
     update = counted.parameters * (_PER_PARAMETER_S if device == "cpu" else _PER_PARAMETER_S / 200) / config.batch
@@ -100,7 +100,7 @@ def _run(network: nn.Module, sites: int) -> None:
 
 
 @lru_cache(maxsize=8)
-def _speed(device: str, precision: str) -> float:
+def speed_of(device: str, precision: str) -> float:
     """FLOP/s of a matrix product on the device; on the processor with one thread, as trainings run."""
     kind = torch.bfloat16 if device != "cpu" and precision != "32" else torch.float32
     size = 384 if device == "cpu" else 4096

@@ -1,0 +1,112 @@
+"""Questions about one run of candidates as a whole: how many, which are relaxed, at which energies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from db.tables import Candidate, Job, Relaxation
+
+
+class RunCounts(NamedTuple):
+    """Of a run: candidates drawn, and how many of them are valid, unique among their siblings, new."""
+
+    candidates: int
+    valid: int
+    unique: int
+    novel: int
+
+
+class RunEnergy(NamedTuple):
+    """A candidate of a run with its relaxation by one method; energies in eV/atom."""
+
+    id: int
+    job_id: int
+    number: int
+    formula: str
+    series: str
+    status: str
+    formation_before: float | None
+    formation_after: float | None
+
+
+def _of_run(query: Any, job_id: int) -> Any:
+    return query.where(Candidate.job_id == job_id, Candidate.deleted_at.is_(None))
+
+
+def run_counts(session: Session, job_id: int) -> RunCounts:
+    """Deleted candidates are not counted."""
+    query = select(
+        func.count(),
+        func.count().filter(Candidate.valid.is_(True)),
+        func.count().filter(Candidate.unique.is_(True)),
+        func.count().filter(Candidate.novel.is_(True)),
+    ).select_from(Candidate)
+    return RunCounts(*(int(n) for n in session.execute(_of_run(query, job_id)).one()))
+
+
+def valid_ids(session: Session, job_id: int) -> list[int]:
+    """Ids of a run's valid candidates, small cells first."""
+    query = _of_run(select(Candidate.id).where(Candidate.valid), job_id)
+    return list(session.scalars(query.order_by(Candidate.natoms, Candidate.index)))
+
+
+def statuses_of_run(session: Session, job_id: int, method: str) -> dict[int, str]:
+    """Candidate id -> how its relaxation by a method ended, for those of a run that have one."""
+    query = select(Relaxation.candidate_id, Relaxation.status).join(Candidate, Candidate.id == Relaxation.candidate_id)
+    return {int(i): str(s) for i, s in session.execute(_of_run(query, job_id).where(Relaxation.method == method))}
+
+
+def count_statuses(session: Session, job_id: int, method: str) -> int:
+    """How many of a run's candidates have a relaxation by a method, whatever came of it."""
+    query = select(func.count()).select_from(Relaxation).join(Candidate, Candidate.id == Relaxation.candidate_id)
+    return int(session.scalar(_of_run(query, job_id).where(Relaxation.method == method)) or 0)
+
+
+def run_energies(session: Session, job_id: int, method: str) -> list[RunEnergy]:
+    """Every candidate of a run that has a relaxation by a method, in order."""
+    query = (
+        select(
+            Candidate.id,
+            Candidate.job_id,
+            Candidate.index,
+            Candidate.formula,
+            Candidate.series,
+            Relaxation.status,
+            Relaxation.formation_before,
+            Relaxation.formation_after,
+        )
+        .join(Relaxation, Relaxation.candidate_id == Candidate.id)
+        .where(Relaxation.method == method)
+        .order_by(Candidate.index)
+    )
+    return [RunEnergy(*row) for row in session.execute(_of_run(query, job_id))]
+
+
+def methods_of_runs(session: Session, job_ids: Sequence[int]) -> dict[int, list[str]]:
+    """Job -> the methods that its candidates have relaxations by."""
+    query = (
+        select(Candidate.job_id, Relaxation.method)
+        .join(Relaxation, Relaxation.candidate_id == Candidate.id)
+        .where(Candidate.job_id.in_(list(job_ids)))
+        .distinct()
+    )
+    found: dict[int, list[str]] = {}
+    for job_id, method in session.execute(query):
+        found.setdefault(int(job_id), []).append(str(method))
+    return found
+
+
+def mean_steps(session: Session, method: str) -> float | None:
+    """Steps of a relaxation by a method, over all that took any; None where there are fewer than 20."""
+    query = select(func.count(), func.avg(Relaxation.steps)).where(Relaxation.method == method, Relaxation.steps > 0)
+    count, mean = session.execute(query).one()
+    return float(mean) if count >= 20 else None
+
+
+def jobs_of_experiments(session: Session, limit: int = 2000) -> list[Job]:
+    """Generations, newest first; which of them are an experiment is in their params."""
+    return list(session.scalars(select(Job).where(Job.kind == "generate").order_by(Job.id.desc()).limit(limit)))
