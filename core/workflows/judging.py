@@ -91,7 +91,6 @@ class Keeper:
             "problem": verdict.problem,
             "novel": novel,
             "unique": unique,
-            "series": wish.series,
             "displacement": None,
             "volume_change": None,
             "same_as_start": None,

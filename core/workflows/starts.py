@@ -25,8 +25,8 @@ from core.data.starts import MAX_TEXT, Found, StartError, crystals_of, from_valu
 from core.energy.formation import formation_energy, load_references
 from core.energy.hull import HullError
 from core.settings import ROOT
+from core.workflows.chain import hull_for
 from core.workflows.context import UserError
-from core.workflows.hulls import get_hull_by_id, hull_systems_for
 from core.workflows.relax import potential_for
 from core.workflows.store import folder, store
 from db import candidates as candidate_rows
@@ -204,12 +204,11 @@ def on_hull(energy: StartEnergy, formula: str) -> StartEnergy:
 def height_above(formula: str, formation: float | None, method: str) -> tuple[float, str] | None:
     """(eV/atom above the hull, the hull's name), None where no hull of the method holds the elements."""
     counts: dict[str, Any] = parse_formula(formula)
-    hulls = [h for h in hull_systems_for("-".join(sorted(counts))) if h.method == method]
-    if formation is None or not hulls:
+    view = hull_for("-".join(sorted(counts)), method) if formation is not None else None
+    if view is None or formation is None:
         return None
-    row = max(hulls, key=lambda h: h.id)
     try:
-        above = get_hull_by_id(row.id).hull.place(counts, formation).above
+        above = view.hull.place(counts, formation).above
     except HullError:
         return None
-    return above, f"{row.chemical_system} ({row.name})"
+    return above, f"{view.row.chemical_system} ({view.row.name})"
