@@ -65,6 +65,15 @@ def grid_html(rows: Sequence[Crystals], height: int = 560) -> str:
     return _escape_scripts(str(view._make_html()))
 
 
+def pair_html(left: Crystals, right: Crystals, height: int = 400) -> str:
+    """The first crystals of two batches side by side in one canvas; turning one turns the other."""
+    view = py3Dmol.view(width="100%", height=height, js=SCRIPT, viewergrid=(1, 2), linked=True)
+    for column, crystals in enumerate((left, right)):
+        if bool(crystals.lattice[0].isfinite().all() and crystals.frac[0].isfinite().all()):
+            _draw_crystal(_Place(view, (0, column)), crystals, 0)
+    return _escape_scripts(str(view._make_html()))
+
+
 class _Place:
     """One place of a grid: what is called on it is called on the viewer there."""
 

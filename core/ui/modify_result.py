@@ -1,0 +1,249 @@
+"""What came of a modification: candidates by energy, and before and after side by side."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from core.crystals import Crystals, to_structures, unpack_cells
+from core.evaluation.displacement import change
+from core.export.bundle import cif_text
+from core.ui.viewer import pair_html, show_legend
+from core.ui.widgets import energy, go, is_active, page, pages, pick_row, plain, segments, selected_int, sentences
+from core.workflows.export import bundle_zip
+from core.workflows.modified import Reached, reached_of, start_crystal
+from core.workflows.modify import StartState, start_of
+from core.workflows.relax import method_of
+from core.workflows.starts import height_above, keep_text
+from core.workflows.store import store
+from db import candidates as rows
+from db.tables import Candidate, Job, Relaxation
+
+PAGE = 24
+SIDES = {"relaxed": "both relaxed", "drawn": "both as drawn"}
+_CHANGE = "ΔE reached (eV/atom)"
+
+
+def show_result(job: Job) -> None:
+    """Counts, the start, the table, the pair, and the ways on; while it runs, what there is of them."""
+    method = _method(job)
+    state = start_of(job.folder) if job.folder and method else None
+    found = reached_of(job.id, state, method)
+    if not found:
+        if is_active(job):
+            st.caption("The start is evaluated first; the first candidates come after that.")
+        elif job.status == "done":
+            st.info("Nothing is left of this run: its candidates were deleted.", icon=":material/info:")
+        return
+    side = _side(state, found)
+    found = sorted(found, key=lambda r: _order(r, side))
+    _counts(found, state, side)
+    offset = pages(len(found), PAGE, "rows")
+    listed = found[offset : offset + PAGE]
+    with store().session() as session:
+        ids = [r.id for r in listed]
+        known = {c.id: c for c in rows.get_candidates(session, ids)}
+        relaxed = {r.candidate_id: r for r in rows.relaxations(session, ids, method)} if method else {}
+    listed = [r for r in listed if r.id in known]
+    at = _shown(listed)
+    frame = pd.DataFrame([_row(r, known[r.id], side, method) for r in listed]).dropna(axis=1, how="all")
+    hit = pick_row(frame, f"modified-{job.id}-{offset}-{side}-{at}", _columns(), shown=at, most=310)
+    if hit is not None:
+        go(shown=listed[hit].id)
+    st.caption(_about(state, side, method))
+    chosen = listed[at]
+    _pair(job, known[chosen.id], relaxed.get(chosen.id), state, side, chosen)
+    _ways_on(job, known[chosen.id], [r.id for r in found])
+
+
+def _method(job: Job) -> str:
+    """The energy method of the run, "" where it took no energies."""
+    potential = job.params.get("potential")
+    with sentences():
+        return "" if potential is None else method_of(str(potential))
+    return ""
+
+
+def _side(state: StartState | None, found: list[Reached]) -> str:
+    """Which energies are compared: both relaxed where there are any, else both as drawn; in the URL."""
+    if state is None or state.relaxed is None or not any(r.relaxed is not None for r in found):
+        return "drawn"
+    return segments("Energies that are compared", SIDES, "energies", of="modify", quiet=False)
+
+
+def _order(reached: Reached, side: str) -> tuple[bool, float, int]:
+    value = reached.relaxed if side == "relaxed" else reached.drawn
+    return (not reached.valid, math.inf if value is None else value, reached.id)
+
+
+def _counts(found: list[Reached], state: StartState | None, side: str) -> None:
+    columns = st.columns(4)
+    columns[0].metric("candidates", f"{len(found):,}")
+    columns[1].metric("valid", f"{sum(r.valid for r in found):,}", help="shortest distance and volume are sane")
+    changes = [c for r in found if r.valid and (c := r.relaxed if side == "relaxed" else r.drawn) is not None]
+    if state is None or not changes:
+        return
+    columns[2].metric("lower than the start", f"{sum(c < -1e-3 for c in changes):,}", help="by more than 1 meV/atom")
+    columns[3].metric("lowest", f"{_signed(min(changes))} eV/atom", help="against the start, by the same potential")
+
+
+def _signed(value: float | None, digits: int = 3) -> str:
+    return "–" if value is None else f"{value:+.{digits}f}".replace("-", "−")
+
+
+def _row(reached: Reached, candidate: Candidate, side: str, method: str) -> dict[str, object]:
+    formation = reached.formation_relaxed if side == "relaxed" else reached.formation_drawn
+    above = height_above(candidate.formula, formation, method) if method else None
+    return {
+        "candidate": f"{candidate.job_id}-{candidate.index}",
+        _CHANGE: reached.relaxed if side == "relaxed" else reached.drawn,
+        "ΔE asked (eV/atom)": candidate.energy_asked,
+        "above hull (eV/atom)": above[0] if above else None,
+        "against the start": verdict(candidate),
+        "moved (Å)": candidate.displacement,
+        "volume (%)": None if candidate.volume_change is None else 100 * candidate.volume_change,
+        "group asked": candidate.group_asked,
+        "group found": candidate.group_found,
+        "state": _state(reached),
+        "new": None if candidate.novel is None else "new" if candidate.novel else "known",
+    }
+
+
+def verdict(candidate: Candidate) -> str:
+    """Is it the start again? In words."""
+    if not candidate.valid:
+        return f"not valid: {candidate.problem}"
+    return {True: "same structure", False: "a real polymorph", None: "–"}[candidate.same_as_start]
+
+
+def _state(reached: Reached) -> str:
+    if not reached.valid:
+        return "not relaxed"
+    return reached.status or "as drawn"
+
+
+def _columns() -> dict[str, Any]:
+    formats = {_CHANGE: "%+.4f", "ΔE asked (eV/atom)": "%+.3f", "above hull (eV/atom)": "%.4f", "moved (Å)": "%.2f",
+               "volume (%)": "%+.1f"}  # fmt: skip
+    helps = {
+        _CHANGE: "The candidate's energy less the start's, by the same potential and after the same work.",
+        "moved (Å)": "Root mean square displacement of the sites as drawn, after the best pairing within each element.",
+        "volume (%)": "As drawn, against the start.",
+        "against the start": "pymatgen's StructureMatcher with the paper's tolerances, as drawn.",
+    }
+    return {n: st.column_config.NumberColumn(format=f, help=helps.get(n)) for n, f in formats.items()} | {
+        "against the start": st.column_config.TextColumn(help=helps["against the start"])
+    }
+
+
+def _about(state: StartState | None, side: str, method: str) -> str:
+    if not method:
+        return "No energies were asked for in this run: relax its candidates on the page Candidates."
+    if state is None:
+        return "The start has no energy yet."
+    if state.drawn is None and state.relaxed is None:
+        return f"{plain(method)} has no energy for the start: {plain(state.status)}."
+    how = "The start and the candidates were both relaxed" if side == "relaxed" else "Both are as drawn, not relaxed"
+    value = state.relaxed if side == "relaxed" else state.drawn
+    ended = "" if side == "drawn" or state.status == "converged" else f" The start {plain(state.status)}."
+    return f"{how}; energies by {plain(method)}, the start has {energy(value, 4)} (total).{ended}"
+
+
+def _shown(listed: list[Reached]) -> int:
+    wanted = selected_int("shown")
+    return next((i for i, r in enumerate(listed) if r.id == wanted), 0)
+
+
+def _pair(
+    job: Job, candidate: Candidate, relaxation: Relaxation | None, state: StartState | None, side: str, reached: Reached
+) -> None:
+    """Start and candidate in one linked view, with the energies under each."""
+    relaxed = side == "relaxed"
+    with sentences():
+        given = start_crystal(job)
+        before = unpack_cells([state.cell]) if relaxed and state and state.cell else given
+        cell = relaxation.cell if relaxed and relaxation and relaxation.cell else candidate.cell
+        after = unpack_cells([cell])
+        if not bool(after.lattice.isfinite().all()):
+            st.warning("Its cell is not finite: there is nothing to draw.", icon=":material/info:")
+            return
+        moved = change(before, after)
+        words = "relaxed" if relaxed else "as drawn"
+        done = relaxation is not None and relaxation.cell is not None
+        left, right = st.columns(2)
+        left.markdown(
+            f"**Before** :small[{plain(str(job.params.get('name')))}, {'relaxed' if relaxed else 'as given'}]"
+        )
+        right.markdown(
+            f"**After** :small[candidate {candidate.job_id}-{candidate.index}, "
+            f"{words if done or not relaxed else 'as drawn: it was not relaxed'}]"
+        )
+        st.iframe(pair_html(before, after, 340), height=348)
+        show_legend(before.numbers[0][before.mask[0]].tolist())
+        _beside(state, reached, candidate, relaxed, before, after, moved.displacement, moved.volume, moved.same)
+
+
+def _beside(
+    state: StartState | None, reached: Reached, candidate: Candidate, relaxed: bool, before: Crystals, after: Crystals,
+    displacement: float | None, volume: float | None, same: bool | None,
+) -> None:  # fmt: skip
+    """Numbers of both and of the way between them."""
+    from core.data.symmetry import detect_group
+
+    def formation(start: bool) -> float | None:
+        if start:
+            return None if state is None else state.formation_relaxed if relaxed else state.formation
+        return reached.formation_relaxed if relaxed else reached.formation_drawn
+
+    rows_ = {
+        "formation energy": [energy(formation(True), 4), energy(formation(False), 4)],
+        "space group (0.1 Å)": [str(detect_group(c, 0, 0.1) or "none") for c in (before, after)],
+        "volume": [f"{float(c.volume[0]) / int(c.natoms[0]):.2f} Å³ per atom" for c in (before, after)],
+    }
+    left, right = st.columns([3, 2], gap="large")
+    frame = pd.DataFrame(
+        {"": rows_.keys(), "before": [v[0] for v in rows_.values()], "after": [v[1] for v in rows_.values()]}
+    )
+    left.table(frame.set_index(""), border="horizontal")
+    value = reached.relaxed if relaxed else reached.drawn
+    same_words = {True: "the same structure still", False: "a real polymorph", None: "–"}[same]
+    right.table(
+        {
+            "ΔE asked → reached": f"{_signed(candidate.energy_asked)} → **{_signed(value)}** eV/atom",
+            "sites moved": "–" if displacement is None else f"{displacement:.2f} Å :small[root mean square]",
+            "volume": "–" if volume is None else f"{_signed(100 * volume, 1)} %",
+            "verdict": same_words,
+        },
+        border="horizontal",
+    )
+
+
+def _ways_on(job: Job, candidate: Candidate, ids: list[int]) -> None:
+    """Modify further, open in Candidates, download one or all."""
+    name = f"{candidate.job_id}-{candidate.index}"
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if st.button(f"Modify {name} further", icon=":material/transform:"):
+            go("*", candidate=candidate.id, model=str(job.params.get("model")))
+        if st.button("Other wishes for this start", icon=":material/replay:"):
+            with sentences():
+                token = keep_text(str(job.params["cif"]), str(job.params["name"]))
+                go("*", start=token, model=str(job.params.get("model")))
+        crystals = unpack_cells([candidate.cell])
+        if bool(crystals.lattice.isfinite().all()):
+            text = cif_text(to_structures(crystals)[0], {"id": name, "state": "as drawn"})
+            st.download_button(
+                f"CIF of {name}", text, f"{name}_{candidate.formula}.cif", "chemical/x-cif",
+                icon=":material/download:", on_click="ignore",
+            )  # fmt: skip
+        if job.status == "done" and len(ids) <= 1000:
+            st.download_button(
+                "The run as a zip", lambda: bundle_zip(ids), f"modify-{job.id}.zip", "application/zip",
+                icon=":material/folder_zip:", on_click="ignore",
+            )  # fmt: skip
+        st.page_link(
+            page("candidates"), label="Open in Candidates", icon=":material/arrow_forward:",
+            query_params={"run": str(job.id)},
+        )  # fmt: skip
