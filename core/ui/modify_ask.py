@@ -21,7 +21,9 @@ from core.workflows.models import LoadedModel, unfamiliar
 from core.workflows.modify import ModifyParams, modifier, parse_start, plan
 from core.workflows.relax import potential_choices
 
-_SYMMETRISE = "Sites and cell are moved onto the space group asked for, where a tolerance finds it; the table says how far."
+_SYMMETRISE = (
+    "Sites and cell are moved onto the space group asked for, if a tolerance finds it; the table says how far."
+)
 
 
 def potential_picker() -> str | None:

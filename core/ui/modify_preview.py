@@ -14,7 +14,7 @@ from core.data.orderings import shares
 from core.data.starts import REMEDIES, Found, crystals_of, group_of, in_cell
 from core.ui.modify_start import Given, forget_start, mended
 from core.ui.viewer import show_crystal
-from core.ui.widgets import energy, go, pick_row, plain, segments, selected, selected_int, sentences
+from core.ui.widgets import counted, energy, go, pick_row, plain, segments, selected, selected_int, sentences
 from core.workflows.context import UserError
 from core.workflows.starts import StartEnergy, energies_of, order
 
@@ -120,9 +120,10 @@ def _about_orderings(
     order = (
         "by electrostatics, with the charges " + ", ".join(f"{e} {q:+d}" for e, q in charges.items())
         if charges
-        else "in no order of their own: these elements have no charges that add up to nothing"
+        else "in no order: these elements have no usual charges that add up to nothing"
     )
-    what = f"{listed} of {distinct:,} different orderings" if listed < distinct else f"{distinct:,} different orderings"
+    whole = counted(distinct, "different ordering")
+    what = f"{listed} of {whole}" if listed < distinct else whole
     text = f"{what} ({ways:,} ways to fill the cell{drawn}), {order}. {' '.join(notes)}"
     return plain(text)
 
@@ -141,7 +142,8 @@ def _show(given: Structure, found: Found, most: int, name: str, potential: str) 
     """3D and facts of the structure in the cell that was chosen, side by side."""
     symprec = float(selected("symprec") or 0) if selected("symprec") in TOLERANCES else 0.01
     cells = {kind: in_cell(given, kind, symprec) for kind in ("given", "primitive", "conventional")}
-    left, right = st.columns([3, 2], gap="large")
+    warn = st.container()
+    left, right = st.columns([4, 3], gap="large")
     with left:
         words = {"given": "as given", "primitive": "primitive", "conventional": "conventional"}
         labels = {kind: f"{words[kind]} · {len(cells[kind])}" for kind in cells}
@@ -151,7 +153,8 @@ def _show(given: Structure, found: Found, most: int, name: str, potential: str) 
     with right:
         fill = _facts(structure, symprec, potential)
     if len(structure) > most:
-        _too_large(structure, cells, most)
+        with warn:
+            _too_large(structure, cells, most)
         return None
     return Preview(structure, name, fill)
 

@@ -11,6 +11,7 @@ import streamlit as st
 from core.crystals import Crystals, to_structures, unpack_cells
 from core.evaluation.displacement import change
 from core.export.bundle import cif_text
+from core.jobs import queue
 from core.ui.viewer import pair_html, show_legend
 from core.ui.widgets import energy, go, is_active, page, pages, pick_row, plain, segments, selected_int, sentences
 from core.workflows.export import bundle_zip
@@ -28,7 +29,12 @@ _CHANGE = "ΔE reached (eV/atom)"
 
 
 def show_result(job: Job) -> None:
-    """Counts, the start, the table, the pair, and the ways on; while it runs, what there is of them."""
+    """Counts, the table, the pair, and the ways on; while it runs, what there is of them, renewed by itself."""
+    st.fragment(_result, run_every=4.0 if is_active(job) else None)(job.id)
+
+
+def _result(job_id: int) -> None:
+    job = queue.get(job_id)
     method = _method(job)
     state = start_of(job.folder) if job.folder and method else None
     found = reached_of(job.id, state, method)
@@ -55,6 +61,8 @@ def show_result(job: Job) -> None:
         go(shown=listed[hit].id)
     st.caption(_about(state, side, method))
     chosen = listed[at]
+    if is_active(job):
+        return  # before and after stand still: a view that is turned is not drawn anew
     _pair(job, known[chosen.id], relaxed.get(chosen.id), state, side, chosen)
     _ways_on(job, known[chosen.id], [r.id for r in found])
 

@@ -75,7 +75,7 @@ def _own() -> None:
         "or paste its text", height=190, key="pasted",
         placeholder="data_TiB2\n_cell_length_a 3.03\n…\n\nor the lines of a POSCAR, or of an extended XYZ",
     )  # fmt: skip
-    st.button("Read it", icon=":material/visibility:", disabled=not (file or pasted.strip()))
+    st.button("Read it", icon=":material/visibility:")
     text = decoded(file.getvalue()) if file else pasted
     if text.strip():
         with sentences():

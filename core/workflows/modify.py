@@ -18,6 +18,7 @@ from core.data.encoding import encode
 from core.data.readers.records import Record
 from core.evaluation.displacement import change
 from core.models.state import Conditions, State, conditions_for
+from core.workflows.chain import Stage
 from core.workflows.context import Context, UserError
 from core.workflows.design import MAX_CANDIDATES, MAX_SITES, Chain, check_conditions, run_chain
 from core.workflows.judging import Keeper, Wish
@@ -132,7 +133,7 @@ def evaluate_start(crystal: Crystals, params: ModifyParams, context: Context) ->
     kept = start_of(context.folder)
     if kept is not None:
         return kept
-    context.progress(0.0, "The start is relaxed" if params.relax != "none" else "The energy of the start is found")
+    context.progress(0.0, "the energy of the start")
     if params.relax == "none":
         (found,) = energies_of([_structure(crystal)], params.potential)
         state = StartState(found.method, found.problem or "energy as drawn", found.total, None, found.formation)
@@ -141,7 +142,7 @@ def evaluate_start(crystal: Crystals, params: ModifyParams, context: Context) ->
             (), params.potential, params.relax == "cell", params.fmax, params.relax_steps, params.keep_symmetry,
             trajectories=False,
         )  # fmt: skip
-        _, (values,) = relax_crystals(crystal, asked, context)
+        _, (values,) = relax_crystals(crystal, asked, Stage(context, "relaxing the start", 0.0, 0.02))
         state = StartState(
             values["method"], values["status"], values["total_before"], values["total_after"],
             values["formation_before"], values["formation_after"], values["cell"],
