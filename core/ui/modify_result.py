@@ -117,13 +117,14 @@ def _row(reached: Reached, candidate: Candidate, side: str, method: str) -> dict
         "group found": candidate.group_found,
         "state": _state(reached),
         "new": None if candidate.novel is None else "new" if candidate.novel else "known",
+        "why not valid": candidate.problem or None,
     }
 
 
 def verdict(candidate: Candidate) -> str:
     """Is it the start again? In words."""
     if not candidate.valid:
-        return f"not valid: {candidate.problem}"
+        return "not valid"
     return {True: "same structure", False: "a real polymorph", None: "–"}[candidate.same_as_start]
 
 

@@ -17,7 +17,6 @@ from core.workflows.store import store
 from db import candidates as rows
 from tests.aflux_server import AfluxServer
 from tests.conftest import ROOT
-from tests.data.test_readers import TIB2, cif_of
 from tests.workflows.test_workflows import run_of
 
 PAGES = ["home", "datasets", "train", "models", "generate", "modify", "candidates", "hulls", "jobs"]
@@ -249,13 +248,3 @@ def test_modify_without_a_model_leads_to_training(starter: Path) -> None:
     for model in list_models():
         delete_model(model.name)
     assert "no model for modification yet" in said(open_page("modify"))
-
-
-def test_modify_shows_what_it_read(starter: Path) -> None:
-    app = open_page("modify", model="gone")
-    assert "names a model that is not here: gone" in said(app)
-    app.text_area[0].set_value(cif_of(TIB2)).run()
-    assert "TiB2" in said(app)
-    assert "space group 191" in said(app)
-    app.text_area[0].set_value("nonsense").run()
-    assert "pasted.cif:" in app.error[0].value
