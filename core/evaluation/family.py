@@ -14,8 +14,9 @@ import numpy as np
 from core.evaluation.matching import TOLERANCES, first_reduced
 from core.evaluation.pairing import MINIMA_SLACK
 from core.evaluation.pool import MatchPool
-from core.evaluation.reduction import Cell, Reduced, reduce_cell
+from core.evaluation.reduction import Cell, Reduced, reduce_cell, volume_of
 
+LEAST = 0.1  # Å³ per atom: in less, pymatgen's reduction does not end
 MANY = 2_000  # pairs from which processes beside this one are asked
 
 
@@ -68,6 +69,8 @@ class Family:
 
 def reduced_or_none(cell: Cell) -> Reduced | None:
     """The reduced cell, None for one that cannot be reduced."""
+    if not volume_of(cell.matrix) > LEAST * len(cell.numbers):  # not a number too
+        return None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
