@@ -28,6 +28,12 @@ def candidate_indices(session: Session, job_id: int) -> set[int]:
     return set(session.scalars(select(Candidate.index).where(Candidate.job_id == job_id)))
 
 
+def unique_cells(session: Session, job_id: int, reduced_formula: str) -> list[bytes]:
+    """Cells of a run's candidates of a formula that are no repeats, in the order they were kept; the bin's too."""
+    query = select(Candidate.cell).where(Candidate.job_id == job_id, Candidate.reduced_formula == reduced_formula)
+    return list(session.scalars(query.where(Candidate.unique.is_(True)).order_by(Candidate.id)))
+
+
 def page_candidates(
     session: Session,
     wanted: CandidateFilter,

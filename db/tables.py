@@ -197,7 +197,7 @@ class Candidate(Base):
     min_distance: Mapped[float | None]
     volume: Mapped[float | None]  # Å³ per atom
     valid: Mapped[bool]
-    problem: Mapped[str] = mapped_column(default="")  # why it is not valid, in words
+    problem: Mapped[str] = mapped_column(default="")  # why it is not valid, or what is unusual where it is, in words
     novel: Mapped[bool | None]  # new against every dataset in `novelty`
     unique: Mapped[bool | None]
     novelty: Mapped[dict[str, Any]] = mapped_column(default=dict)  # name of a dataset -> is it new there?

@@ -10,10 +10,12 @@ import streamlit as st
 
 from core.crystals import lattice_parameters, unpack_cells
 from core.energy.potential import shortest_distances
+from core.evaluation.validity import MEANING
 from core.ui.relaxation_player import show_player
 from core.ui.viewer import show_crystal
 from core.ui.widgets import page, pages, sentences
 from core.workflows.hulls import PlacedCandidate
+from core.workflows.judging import describe
 from core.workflows.store import store
 from db import candidates as rows
 from db.tables import Candidate, Job, Relaxation
@@ -41,7 +43,7 @@ def show_run(job: Job) -> None:
         return
     columns = st.columns(4)
     columns[0].metric("candidates", f"{total:,}")
-    columns[1].metric("valid", f"{valid:,}", help="no two atoms under 0.5 Å, a volume of 2 to 200 Å³ per atom")
+    columns[1].metric("valid", f"{valid:,}", help=MEANING)
     offset = pages(total, PAGE, "rows")
     with store().session() as session:
         listed = rows.page_candidates(session, wanted, PAGE, offset)
@@ -89,24 +91,13 @@ def _row(candidate: Candidate, placed: PlacedCandidate | None) -> dict[str, obje
         "above hull (eV/atom)": placed.place.above if placed and placed.place else None,
         "energy after (eV/atom)": relaxation.formation_after if relaxation else None,
         "energy before (eV/atom)": relaxation.formation_before if relaxation else None,
-        "verdict": _verdict(candidate),
+        "verdict": describe(candidate),
         "group asked": candidate.group_asked,
         "group found": candidate.group_found,
         "energy asked (eV/atom)": candidate.energy_asked,
         "generated: shortest distance (Å)": candidate.min_distance,
         "generated: volume (Å³/atom)": candidate.volume,
     }
-
-
-def _verdict(candidate: Candidate) -> str:
-    if not candidate.valid:
-        return f"not valid: {candidate.problem}"
-    words = ["valid"]
-    if candidate.novel is not None:
-        words.append("new" if candidate.novel else "known")
-    if candidate.unique is False:
-        words.append("a repeat")
-    return ", ".join(words)
 
 
 def show_candidate(candidate: Candidate, relaxation: Relaxation | None = None) -> None:
@@ -135,7 +126,7 @@ def show_candidate(candidate: Candidate, relaxation: Relaxation | None = None) -
             f"space group {state.split()[0]}": f"{found} (symprec {symprec:g} Å)" if found else "none",
             "shortest distance": f"{distance:.2f} Å" if math.isfinite(distance) else "–",
             "volume": f"{volume:.1f} Å³ per atom" if math.isfinite(volume) else "–",
-            "verdict": _verdict(candidate),
+            "verdict": describe(candidate),
         }
         st.table(facts, border="horizontal")
     if relaxation:
