@@ -10,7 +10,9 @@ import pandas as pd
 from core.ui.charts import ACCENT, MUTED, WARM
 
 GOOD, PLAIN, BAD = "#2e8b57", "#8fb8cc", "#b5535c"
-_ROW = 21  # pixels for a category
+TICK = "#6fb0cf"
+_ROW = 25  # pixels for a category
+_AXIS = 62  # and for what stands under them
 SPREAD = ["value", "key", "placed", "lowest", "low", "middle", "high"]
 SHARES = ["value", "key", "what", "count", "share"]
 POINTS = ["key", "name", "formula", "asked", "reached", "above"]
@@ -21,7 +23,7 @@ def spread(data: pd.DataFrame, title: str) -> Any:
 
     Categories stand in the table's order; a click picks one (`key`).
     """
-    y = alt.Y("value:N", sort=list(data["value"]), title=title, axis=alt.Axis(labelLimit=150))
+    y = alt.Y("value:N", sort=list(data["value"]), title=title, axis=alt.Axis(labelLimit=150, labelOverlap=False))
     scale = alt.Scale(zero=True, nice=False, padding=8)
     axis = alt.X("low:Q", title="energy above hull (eV/atom)", scale=scale)
     tooltip = [
@@ -32,9 +34,9 @@ def spread(data: pd.DataFrame, title: str) -> Any:
     ]
     base = alt.Chart(data).encode(y=y, tooltip=tooltip)
     zero = alt.Chart(pd.DataFrame({"low": [0.0]})).mark_rule(color=MUTED, strokeDash=[4, 3]).encode(x=axis)
-    bar = base.mark_bar(color=ACCENT, opacity=0.35, height=11).encode(x=axis, x2="high:Q")
+    bar = base.mark_bar(color=ACCENT, opacity=0.45, height=11).encode(x=axis, x2="high:Q")
     line = base.mark_rule(color=ACCENT, opacity=0.5).encode(x=alt.X("lowest:Q"), x2="low:Q")
-    tick = base.mark_tick(color=ACCENT, thickness=2.5, height=13).encode(x=alt.X("middle:Q"))
+    tick = base.mark_tick(color=TICK, thickness=3, height=13).encode(x=alt.X("middle:Q"))
     dot = base.mark_circle(color=WARM, size=75, opacity=1, cursor="pointer").encode(x=alt.X("lowest:Q"))
     pick = alt.selection_point(name="pick", fields=["key"], on="click", nearest=False)
     hit = base.mark_bar(opacity=0, height=19, cursor="pointer").encode(x=alt.X("lowest:Q"), x2="high:Q")
@@ -82,7 +84,7 @@ def validity(data: pd.DataFrame, title: str) -> alt.Chart:
         .mark_bar(cursor="pointer", height=14)
         .encode(
             x=alt.X("share:Q", title="share of the candidates", axis=alt.Axis(format="%"), stack="zero"),
-            y=alt.Y("value:N", sort=order, title=title, axis=alt.Axis(labelLimit=150)),
+            y=alt.Y("value:N", sort=order, title=title, axis=alt.Axis(labelLimit=150, labelOverlap=False)),
             color=alt.Color(
                 "what:N",
                 title=None,
@@ -105,4 +107,4 @@ def validity(data: pd.DataFrame, title: str) -> alt.Chart:
 
 
 def _height(data: pd.DataFrame) -> int:
-    return max(90, _ROW * len(data) + 20)
+    return _ROW * max(2, len(data)) + _AXIS

@@ -124,11 +124,11 @@ def filter_bar() -> None:
         _typed("Above hull, at most", "below", "eV/atom", "eV/atom; 0 leaves those on the hull or below it.")
     with more, st.popover("More", icon=":material/filter_alt:", width="stretch"):
         _more()
-    _verdicts()
     _chips(runs)
 
 
-def _verdicts() -> None:
+def verdict_pills() -> None:
+    """The most used verdicts, several at once."""
     active = verdicts_asked()
     often = [n for n in active if n in _OFTEN]
     key = f"is-{'.'.join(active)}"
@@ -251,9 +251,9 @@ def hull_choice() -> None:
     """On which hull, and by which method: every system on its own, or all on one."""
     methods = workflow.energy_methods()
     hulls = list_hulls()
-    names = {"": f"each system's own, {methods[0]}"}
-    names |= {f"by.{m}": f"each system's own, {m}" for m in methods[1:]}
-    names |= {str(h.id): f"{h.chemical_system} by {h.method} ({h.name})" for h in hulls}
+    names = {"": f"Each system's own hull by {methods[0]}"}
+    names |= {f"by.{m}": f"Each system's own hull by {m}" for m in methods[1:]}
+    names |= {str(h.id): f"Hull {h.chemical_system} by {h.method} ({h.name})" for h in hulls}
     current = selected("hull") or ""
     current = current if current in names else ""
     key = f"hull-{current}"
@@ -263,8 +263,8 @@ def hull_choice() -> None:
         index=list(names).index(current),
         format_func=names.__getitem__,
         key=key,
+        label_visibility="collapsed",
         on_change=lambda: change(hull=st.session_state[key]),
-        help="A candidate is placed by its relaxation with the hull's own method; energies of two methods never meet.",
     )
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from core.ui.candidate_actions import action_bar, panel_asked, scope_of, show_panel, undo_bar
-from core.ui.candidate_filter import FILTERS, asked, change, filter_bar, hull_choice
+from core.ui.candidate_filter import FILTERS, asked, change, filter_bar, hull_choice, verdict_pills
 from core.ui.candidate_one import show_one, steps
 from core.ui.candidate_plots import show_plots
 from core.ui.candidate_table import (
@@ -25,19 +26,25 @@ from core.workflows.candidates import Row, Scope
 from core.workflows.context import UserError
 from db.candidate_lists import CandidateFilter, Placing
 
+_STYLE = "<style>.block-container { padding-left: 2.6rem; padding-right: 2.6rem; }</style>"  # the table needs it
+
 
 def show_candidates() -> None:
     """Everything below the header, as the URL says."""
     everything = workflow.count(CandidateFilter())
     binned = workflow.count(CandidateFilter(deleted=True))
+    st.html(_STYLE)
     filter_bar()
     views = {"table": "Table", "plots": "Plots"} | ({"bin": f"Bin ({binned:,})"} if binned else {})
-    left, right, order = st.columns([2.2, 3, 2.6], vertical_alignment="bottom")
+    left, right = st.columns([5, 3], vertical_alignment="bottom")
+    with left:
+        verdict_pills()
+    with right:
+        hull_choice()
+    left, right = st.columns([5, 3], vertical_alignment="bottom")
     with left:
         view = segments("Show", views, "show", "rows", "pick", "candidate", of=binned)
     with right:
-        hull_choice()
-    with order:
         if view != "plots":
             order_choice(change)
     placing = placing_asked()
@@ -76,8 +83,8 @@ def _list(scope: Scope, total: int, everything: int) -> None:
     table_foot(total)
     method = plain(scope.placing.method) if scope.placing else ""
     st.caption(
-        f"{total:,} of {counted(everything, 'candidate')}; energies by {method}. A click on a header orders all of "
-        "them, on a cell opens one, on a box selects."
+        f"{total:,} of {counted(everything, 'candidate')}. Energies by {method}, each system on its own hull by it. "
+        "A click on a header orders all of them, on a cell opens one, on a box selects."
     )
     chosen = scope_of(scope)
     if scope.wanted.deleted:
@@ -88,14 +95,16 @@ def _list(scope: Scope, total: int, everything: int) -> None:
     job_id = selected_int("job")
     if job_id is not None:
         watch_job(job_id, "watched")
-    panel = panel_asked()
+    left, right = st.columns([7, 3], vertical_alignment="center")
+    with left:
+        panel = panel_asked()
     if panel == "view":
-        _one(scope, rows, offset, total)
+        _one(scope, rows, offset, total, right)
     else:
         show_panel(panel, chosen, rows, total)
 
 
-def _one(scope: Scope, rows: list[Row], offset: int, total: int) -> None:
+def _one(scope: Scope, rows: list[Row], offset: int, total: int, where: DeltaGenerator | None = None) -> None:
     """The candidate that the URL opens, else the first one that is selected, else the first of the page."""
     wanted = selected_int("candidate")
     ids = [row.candidate.id for row in rows]
@@ -120,7 +129,8 @@ def _one(scope: Scope, rows: list[Row], offset: int, total: int) -> None:
         st.query_params["rows"] = str(place // size_asked() + 1)
         return there[0].candidate.id if there else None
 
-    steps(ids, row.candidate.id, lambda: beyond(-1), lambda: beyond(1))
+    with where or st.container():
+        steps(ids, row.candidate.id, lambda: beyond(-1), lambda: beyond(1))
     show_one(row, scope.placing)
 
 

@@ -22,7 +22,7 @@ from db.candidate_lists import CandidateFilter, Placing
 MOST = 14  # categories in a chart
 SAMPLE = 20_000  # candidates that quartiles are found from
 DOTS = 2_000
-_CONDITIONS = {"reduced_formula": "Composition", "group_asked": "Space group asked", "energy_asked": "Energy asked",
+_CONDITIONS = {"reduced_formula": "Formula", "group_asked": "Group asked", "energy_asked": "Energy asked",
                "model": "Model", "series": "Series"}  # fmt: skip
 _FILTERS = {
     "reduced_formula": "formula", "group_found": "found", "group_asked": "asked", "model": "model", "series": "series"

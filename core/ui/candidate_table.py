@@ -67,20 +67,20 @@ def picked_asked() -> list[int]:
 def order_choice(change: Callable[..., None]) -> None:
     """The order as boxes, for what has no column and for keyboards."""
     order, descending = order_asked()
-    left, right = st.columns([3, 2], vertical_alignment="bottom", gap="small")
+    left, right = st.columns([4, 1.15], vertical_alignment="bottom", gap="small")
     key = f"sort-{order}-{descending}"
     left.selectbox(
         "Order",
         list(ORDER_WORDS),
         index=list(ORDER_WORDS).index(order),
-        format_func=ORDER_WORDS.__getitem__,
+        format_func=lambda name: f"by {ORDER_WORDS[name]}",
         key=key,
+        label_visibility="collapsed",
         on_change=lambda: change(sort=sort_text(st.session_state[key], st.session_state[key] in _LARGE_FIRST)),
-        help="A click on a column's header orders by it, too.",
     )
-    label, icon = ("Falling", "arrow_downward") if descending else ("Rising", "arrow_upward")
+    icon, about = ("arrow_downward", "falling") if descending else ("arrow_upward", "rising")
     right.button(
-        label, icon=f":material/{icon}:", key=f"turn-{key}", help="Turn the order around", width="stretch",
+        "", icon=f":material/{icon}:", key=f"turn-{key}", help=f"Now {about}: turn the order around", width="stretch",
         on_click=lambda: change(sort=sort_text(order, not descending)),
     )  # fmt: skip
 
@@ -132,7 +132,7 @@ def _line(row: Row) -> dict[str, Any]:
         FORMULA: candidate.formula,
         ABOVE: row.above,
         ENERGY: after,
-        METHOD: relaxation.method if relaxation and after is not None else "",
+        METHOD: relaxation.method.split("-")[0] if relaxation and after is not None else "",
         VERDICT: badges(candidate),
         FOUND: group_words(found) if found else "",
         ASKED: group_words(candidate.group_asked) if candidate.group_asked else "",
@@ -144,17 +144,17 @@ def column_config(data: pd.DataFrame) -> dict[str, Any]:
     """Widths that hold every header and value of a page 1280 pixels wide; the note takes what is left."""
     known = st.column_config
     by_name = {
-        STAR: known.TextColumn(width=34, help="Starred"),
-        ID: known.TextColumn(width=66, help="Run and number there"),
-        FORMULA: known.TextColumn(width=92, help="Content of the cell"),
-        ABOVE: known.NumberColumn(format="%.3f", width=132, help="Relaxed, above the hull of its elements"),
-        ENERGY: known.NumberColumn(format="%.3f", width=112, help="Formation energy, relaxed"),
-        METHOD: known.TextColumn(width=128, help="Whose energy it is"),
+        STAR: known.TextColumn(width=30, help="Starred"),
+        ID: known.TextColumn(width=62, help="Run and number there"),
+        FORMULA: known.TextColumn(width=90, help="Content of the cell"),
+        ABOVE: known.NumberColumn(format="%.3f", width=130, help="Relaxed, above the hull of its elements"),
+        ENERGY: known.NumberColumn(format="%.3f", width=110, help="Formation energy, relaxed"),
+        METHOD: known.TextColumn(width=66, help="Whose energy it is; the whole name stands below the table"),
         VERDICT: known.MultiselectColumn(
-            options=list(BADGES), color=list(BADGES.values()), width=158, help="Checked as it was drawn"
+            options=list(BADGES), color=list(BADGES.values()), width=157, help="Checked as it was drawn"
         ),
-        FOUND: known.TextColumn(width=72, help="Space group found: of the relaxed cell, else as drawn"),
-        ASKED: known.TextColumn(width=72, help="Space group asked for"),
+        FOUND: known.TextColumn(width=70, help="Space group found: of the relaxed cell, else as drawn"),
+        ASKED: known.TextColumn(width=70, help="Space group asked for"),
         NOTE: known.TextColumn(),
     }
     return {column: by_name[column.removesuffix(" ↑").removesuffix(" ↓")] for column in data.columns}

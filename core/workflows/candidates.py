@@ -71,15 +71,20 @@ class Scope:
 
 
 def energy_methods() -> list[str]:
-    """Methods that candidates were relaxed with and hulls have, the one used here first."""
+    """Methods that candidates were relaxed with or hulls have, the default first.
+
+    That is the potential's used here, unless candidates were relaxed with others alone.
+    """
     with store().session() as session:
-        known = {*rows.relaxation_methods(session), *(h.method for h in hull_rows.list_hulls(session))}
+        done = rows.relaxation_methods(session)
+        known = {*done, *(h.method for h in hull_rows.list_hulls(session))}
     preferred = default_choice(settings().m3gnet).method
-    return sorted(known | {preferred}, key=lambda m: (m != preferred, m))
+    first = preferred if preferred in done or not done else done[0]
+    return sorted(known | {preferred}, key=lambda m: (m != first, m != preferred, m not in done, m))
 
 
 def placing_for(method: str = "", hull_id: int | None = None) -> Placing:
-    """Every system on its own hull by a method ("" is the one used here), or all on one hull by its method.
+    """Every system on its own hull by a method ("" is the default one), or all on one hull by its method.
 
     The hulls' energies at the candidates' compositions are found and kept where they were not yet. Raises UserError.
     """
@@ -91,7 +96,7 @@ def placing_for(method: str = "", hull_id: int | None = None) -> Placing:
             raise UserError(f"There is no hull {hull_id}.")
         placing = Placing(hull.method, tuple((s, hull.id) for s in systems if _holds(hull, s)))
     else:
-        method = method or default_choice(settings().m3gnet).method
+        method = method or energy_methods()[0]
         placing = Placing(method, tuple(own_hulls(method, systems).items()))
     fill_levels(placing)
     return placing
