@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -161,8 +160,7 @@ def timed(what: Callable[[], Any], times: int = 3) -> float:
 
 def print_pages() -> None:
     """Every page, then Candidates by each of its choices."""
-    from core.ui.candidate_filter import ASKED
-
+    from core.ui.candidate_filter import EXAMPLES
     from db.candidate_lists import ORDERS
 
     started = time.perf_counter()
@@ -172,10 +170,7 @@ def print_pages() -> None:
     show("page", {p: (lambda p=p: open_page(p)) for p in pages})  # type: ignore[misc]
     show("order", {o: (lambda o=o: open_page("candidates", sort=o)) for o in ORDERS})  # type: ignore[misc]
     show("order, descending", {o: (lambda o=o: open_page("candidates", sort=f"-{o}")) for o in ORDERS})  # type: ignore[misc]
-    examples = {
-        "run": "20", "model": "model 1", "formula": "TaB2", "system": "B-Ta-W", "asked": "191", "found": "12",
-        "below": "0.05", "is": "valid.new.unique", "series": "0.1", "show": "plots", "page": "99999",
-    } | ASKED  # fmt: skip
+    examples = {**EXAMPLES, "show": "plots", "page": "99999", "size": "100", "hull": "1"}
     show("choice", {f"{k}={v}": (lambda k=k, v=v: open_page("candidates", **{k: v})) for k, v in examples.items()})  # type: ignore[misc]
 
 
@@ -221,4 +216,4 @@ def import_structures(count: int, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

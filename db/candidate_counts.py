@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,18 +13,26 @@ from db.tables import Candidate, Job, Relaxation
 
 COLUMNS = ("model", "reduced_formula", "chemical_system", "group_asked", "group_found", "energy_asked", "series")
 
+SAMPLED = ("id", "job_id", "index", "reduced_formula", "group_found", "energy_asked", "energy_method")
+
 
 @dataclass(frozen=True)
 class Tally:
-    """How many candidates have one value of a column, and how they fared. Energies above hull in eV/atom."""
+    """How many candidates with one value of a column stand on a hull, and the lowest, eV/atom above it."""
+
+    value: Any
+    placed: int
+    lowest: float
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """How many candidates have one value of a column, how many are valid, and how many of these new and no repeat."""
 
     value: Any
     count: int
     valid: int
-    fresh: int  # valid, new and no repeat
-    placed: int
-    lowest: float | None
-    mean: float | None
+    fresh: int
 
 
 def values_of(session: Session, column: str, wanted: CandidateFilter | None = None) -> list[tuple[Any, int]]:
@@ -38,17 +45,23 @@ def values_of(session: Session, column: str, wanted: CandidateFilter | None = No
 
 
 def tally(session: Session, column: str, wanted: CandidateFilter, placing: Placing, most: int = 30) -> list[Tally]:
-    """By value of a column: of those that stand on a hull the `most` lowest ones, else the most frequent."""
+    """By value of a column: those that stand on a hull, the `most` lowest values first."""
     key, above = _column(column), above_hull(placing)
     lowest = func.min(above)
-    fresh = Candidate.valid.is_(True) & Candidate.novel.is_(True) & Candidate.unique.is_(True)
-    counts = [func.count(), _sum(Candidate.valid.is_(True)), _sum(fresh), func.count(above), lowest, func.avg(above)]
-    query = filtered([key, *counts], wanted, placing, ["above"]).where(key.is_not(None)).group_by(key)
-    query = query.order_by(lowest.asc().nulls_last(), func.count().desc(), key).limit(most)
-    return [
-        Tally(v, int(n), int(valid or 0), int(new or 0), int(placed or 0), _number(low), _number(mean))
-        for v, n, valid, new, placed, low, mean in session.execute(query)
-    ]
+    query = filtered([key, func.count(above), lowest], wanted, placing, ["above"]).where(key.is_not(None))
+    query = query.where(above.is_not(None)).group_by(key).order_by(lowest.asc(), key).limit(most)
+    return [Tally(v, int(n), float(low)) for v, n, low in session.execute(query)]
+
+
+def verdicts(
+    session: Session, column: str, wanted: CandidateFilter, placing: Placing | None = None, most: int = 30
+) -> list[Verdicts]:
+    """By value of a column, the `most` frequent values first."""
+    key, valid = _column(column), Candidate.valid.is_(True)
+    fresh = valid & Candidate.novel.is_(True) & Candidate.unique.is_(True)
+    query = filtered([key, func.count(), _sum(valid), _sum(fresh)], wanted, placing).where(key.is_not(None))
+    query = query.group_by(key).order_by(func.count().desc(), key).limit(most)
+    return [Verdicts(v, int(n), int(good or 0), int(new or 0)) for v, n, good, new in session.execute(query)]
 
 
 @dataclass(frozen=True)
@@ -82,28 +95,19 @@ def summary(session: Session, wanted: CandidateFilter, placing: Placing) -> Summ
 
 
 def sample(
-    session: Session,
-    wanted: CandidateFilter,
-    placing: Placing,
-    most: int,
-    kind: str | None = None,
-    among: tuple[str, Sequence[Any]] | None = None,
+    session: Session, wanted: CandidateFilter, placing: Placing, most: int, kind: str | None = None
 ) -> list[dict[str, Any]]:
     """Up to `most` relaxed candidates spread over all that pass, the same ones each time.
 
-    kind: of the job that made them; among: (a column, values) that they have to have. Keys: id, job_id, index,
-    reduced_formula, group_asked, group_found, energy_asked, energy_method, energy and above (eV/atom)
+    kind: of the job that made them. Keys: SAMPLED, energy and above (eV/atom)
     """
-    names = ("id", "job_id", "index", "reduced_formula", "group_asked", "group_found", "energy_asked", "energy_method")
-    columns = [*(getattr(Candidate, n) for n in names), Relaxation.formation_after, above_hull(placing)]
+    columns = [*(getattr(Candidate, n) for n in SAMPLED), Relaxation.formation_after, above_hull(placing)]
     query = filtered(columns, wanted, placing, ["above", "energy"]).where(Relaxation.formation_after.is_not(None))
     if kind is not None:
         query = query.where(Candidate.job_id.in_(select(Job.id).where(Job.kind == kind)))
-    if among is not None:
-        query = query.where(_column(among[0]).in_(list(among[1])))
     scattered = (Candidate.id * literal(2_654_435_761)) % literal(4_294_967_296)  # Knuth's multiplicative hash
     found = session.execute(query.order_by(scattered).limit(most))
-    return [dict(zip((*names, "energy", "above"), row, strict=True)) for row in found]
+    return [dict(zip((*SAMPLED, "energy", "above"), row, strict=True)) for row in found]
 
 
 def _column(name: str) -> Any:

@@ -19,6 +19,7 @@ from sqlalchemy import (
     type_coerce,
     values,
 )
+from sqlalchemy.orm import aliased
 from sqlalchemy.types import Double
 
 from db.tables import Candidate, HullLevel, Relaxation
@@ -152,10 +153,9 @@ def _conditions(wanted: CandidateFilter, placing: Placing | None) -> list[Column
     if wanted.above is not None:
         found.append(above_hull(placing) <= wanted.above)
     if wanted.relaxed is not None:
-        done = select(Relaxation.candidate_id).where(
-            Relaxation.candidate_id == Candidate.id, Relaxation.total_after.is_not(None)
-        )
-        if placing is not None:
-            done = done.where(Relaxation.method == placing.method)
+        theirs = aliased(Relaxation)
+        done = select(theirs.candidate_id).where(theirs.candidate_id == Candidate.id, theirs.total_after.is_not(None))
+        done = done.where(theirs.method == placing.method) if placing is not None else done
+        done = done.correlate(Candidate)
         found.append(done.exists() if wanted.relaxed else ~done.exists())
     return found

@@ -191,7 +191,7 @@ def relaxed_candidates(
 
 def _chosen(which: Which, placing: Placing | None) -> ColumnElement[bool]:
     if isinstance(which, CandidateFilter):
-        return Candidate.id.in_(filtered([Candidate.id], which, placing))
+        return Candidate.id.in_(filtered([Candidate.id], which, placing).correlate(None))
     return Candidate.id.in_(list(which))
 
 

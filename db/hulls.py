@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, insert, select, tuple_
 from sqlalchemy.orm import Session
 
 from db.tables import Candidate, Hull, HullEntry, HullLevel
@@ -58,6 +58,16 @@ def formulas_without_level(session: Session, hull_id: int, chemical_systems: Seq
             .where(HullLevel.hull_id.is_(None))
         )
         found += session.scalars(query)
+    return found
+
+
+def levels(session: Session, wanted: Sequence[tuple[int, str]]) -> dict[tuple[int, str], float]:
+    """(hull, reduced formula) -> energy of the hull there, eV/atom, where it is kept."""
+    found = {}
+    for start in range(0, len(wanted), _PART):
+        part = wanted[start : start + _PART]
+        query = select(HullLevel).where(tuple_(HullLevel.hull_id, HullLevel.reduced_formula).in_(list(part)))
+        found.update({(level.hull_id, level.reduced_formula): level.energy for level in session.scalars(query)})
     return found
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,8 @@ import torch
 from torch import Tensor
 
 from core.crystals import Crystals
+
+_LOW = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 
 
 def detect_groups(crystals: Crystals, symprec: float = 0.01) -> Tensor:
@@ -32,3 +36,23 @@ def detect_group(crystals: Crystals, index: int, symprec: float = 0.01) -> int:
     except Exception:  # spglib 2.8 raises where earlier releases returned None
         return 0
     return int(dataset.number) if dataset is not None else 0
+
+
+def symbol_of(number: int) -> str:
+    """The short symbol of a space group: 14 -> "P2₁/c", 225 -> "Fm-3m" (a minus stands for the bar).
+
+    Raises ValueError outside 1 to 230.
+    """
+    if number not in _symbols():
+        raise ValueError(f"there is no space group {number}")
+    return re.sub(r"_(\d)", lambda found: found[1].translate(_LOW), _symbols()[number])
+
+
+@cache
+def _symbols() -> dict[int, str]:
+    found: dict[int, str] = {}
+    for hall in range(1, 531):  # settings in Hall's list; the first of a space group is its standard one
+        kind = spglib.get_spacegroup_type(hall)
+        if kind is not None:
+            found.setdefault(int(kind.number), str(kind.international_short))
+    return found

@@ -20,13 +20,12 @@ _NUMBERS = {"total energy (eV/atom)": "%.4f", "formation energy (eV/atom)": "%.4
 
 
 def vasp_panel(candidate_ids: Sequence[int], method: str = "") -> None:
-    """Both ways side by side, closed until opened. method: whose relaxed cells go out where they are known."""
-    with st.expander("To DFT and back: VASP", icon=":material/science:", expanded=_is_watched()):
-        out, back = st.columns(2, gap="large")
-        with out:
-            vasp_download(candidate_ids, method)
-        with back:
-            vasp_upload()
+    """Both ways side by side. method: whose relaxed cells go out where they are known."""
+    out, back = st.columns(2, gap="large")
+    with out:
+        vasp_download(candidate_ids, method)
+    with back:
+        vasp_upload()
 
 
 def vasp_download(candidate_ids: Sequence[int], method: str = "") -> None:
@@ -151,7 +150,7 @@ def _to_the_hull(rows: Sequence[Mapping[str, Any]]) -> None:
         st.page_link(page("hulls"), label="Hulls", icon=":material/arrow_forward:")
 
 
-def _is_watched() -> bool:
+def is_watched() -> bool:
     """Is the job in the URL one that reads results?"""
     job_id = selected_int("job")
     if job_id is None:
