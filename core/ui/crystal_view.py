@@ -11,9 +11,9 @@ from typing import Literal
 import streamlit as st
 from pymatgen.core import Structure
 
-from core.crystals import Crystals, pack_cells, to_structures, unpack_cells
+from core.crystals import Crystals, pack_cells
 from core.data.crystallography import problem_of
-from core.data.symmetry import named
+from core.ui.crystal_details import TOLERANCES, download_menu, show_details, structure_of, symmetry
 from core.ui.crystal_scene import data_of, page_of
 from core.ui.palettes import PALETTES, alike, chosen_palette, colours_of
 from core.ui.widgets import go
@@ -31,10 +31,10 @@ def show_structure(
     height: int = 420,
     details: Details = "beside",
 ) -> None:
-    """One crystal of a batch: viewer with controls, and beside or below it what is known of it.
+    """One crystal of a batch: viewer with controls, downloads, and beside or below it what is known of it.
 
-    key: tells the widgets of several on one page apart; name: of downloads, a user's text may stand in it;
-    height: px of the viewer with its controls
+    key: tells the widgets of several on one page apart; name: of the files, any text; height: px of the viewer with
+    its controls; details: "none" leaves the viewer with its palette and downloads
     """
     one = crystals[[index]].trim()
     mask = one.mask[0]
@@ -42,71 +42,76 @@ def show_structure(
     if problem:
         st.warning(problem, icon=":material/info:")
         return
-    cell = pack_cells(one)[0]
-    group = int(one.group[0])
+    _show(pack_cells(one)[0], key, name, height, details)
+
+
+@st.fragment
+def _show(cell: bytes, key: str, name: str, height: int, details: Details) -> None:
     if details == "beside":
         left, right = st.columns([3, 2], gap="large")
     else:
         left = right = st.container()
-    with left:
-        st.iframe(structure_html(cell, SYMPREC, chosen_palette(), height), height=height)
-        _palette(cell, key)
+    symprec = SYMPREC
     if details != "none":
         with right:
-            _facts(cell, group)
-
-
-def structure_html(cell: bytes, symprec: float | None, palette: str, height: int) -> str:
-    """The viewer's page for a stored cell; it fetches nothing but 3Dmol.js."""
-    return _html(cell, symprec, palette)
-
-
-@st.cache_data(max_entries=64, show_spinner=False)
-def _html(cell: bytes, symprec: float | None, palette: str) -> str:
+            symprec = _tolerance(key)
     structure = structure_of(cell)
-    return page_of("crystal_view.html", data_of(structure, symprec, palette, _about(structure)))
+    name = name or structure.composition.reduced_formula
+    with left:
+        st.iframe(structure_html(cell, symprec, chosen_palette()), height=height, alt=_about(structure, ""))
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+            _palette(structure, key)
+            st.space("stretch")
+            download_menu(cell, symprec, key, name)
+    if details != "none":
+        with right:
+            show_details(cell, symprec, key, name)
 
 
-def structure_of(cell: bytes) -> Structure:
-    """A stored cell as pymatgen's structure."""
-    return to_structures(unpack_cells([cell]))[0]
-
-
-def _about(structure: Structure) -> str:
-    """What a screen reader says of the picture."""
-    a, b, c, alpha, beta, gamma = structure.lattice.parameters
-    return (
-        f"{structure.composition.reduced_formula}, {len(structure)} atoms in a cell of {a:.2f} by {b:.2f} by {c:.2f} "
-        f"Å, angles {alpha:.0f}, {beta:.0f} and {gamma:.0f} degrees."
+def _tolerance(key: str) -> float:
+    return float(
+        st.select_slider(
+            "Tolerance of the symmetry (Å)",
+            TOLERANCES,
+            SYMPREC,
+            key=f"{key}-symprec",
+            format_func="{:g}".format,
+            help="spglib's symprec: how far atoms may lie from where the space group would have them. It decides on "
+            "the space group, the sites, the primitive and conventional cells and the symmetrised CIF.",
+        )
     )
 
 
-def _palette(cell: bytes, key: str) -> None:
+@st.cache_data(max_entries=64, show_spinner=False)
+def structure_html(cell: bytes, symprec: float, palette: str) -> str:
+    """The viewer's page for a stored cell, as high as its frame; it fetches nothing but 3Dmol.js."""
+    structure, found = structure_of(cell), symmetry(cell, symprec)
+    about = _about(structure, f"{found.symbol}, number {found.number}" if found else "")
+    return page_of("crystal_view.html", data_of(structure, symprec, palette, about))
+
+
+def _about(structure: Structure, group: str) -> str:
+    """What a screen reader says of the picture."""
+    a, b, c, alpha, beta, gamma = structure.lattice.parameters
+    return (
+        f"{structure.composition.reduced_formula}{f', space group {group}' if group else ''}: {len(structure)} atoms "
+        f"in a cell of {a:.2f} by {b:.2f} by {c:.2f} Å, angles {alpha:.0f}, {beta:.0f} and {gamma:.0f} degrees."
+    )
+
+
+def _palette(structure: Structure, key: str) -> None:
     now = chosen_palette()
+    close = alike(colours_of(structure.atomic_numbers, now))
     chosen = st.segmented_control(
-        "Colours",
+        "Colours of the elements",
         list(PALETTES),
         default=now,
         format_func=PALETTES.__getitem__,
         key=f"{key}-palette-{now}",
         required=True,
+        label_visibility="collapsed",
     )
     if chosen and chosen != now:
         go(palette=chosen)
-    close = alike(colours_of(structure_of(cell).atomic_numbers, now))
     if close:
-        st.caption(f"{' and '.join(close[0])} look alike in these colours.")
-
-
-def _facts(cell: bytes, group: int) -> None:
-    structure = structure_of(cell)
-    a, b, c, alpha, beta, gamma = structure.lattice.parameters
-    st.table(
-        {
-            "space group": named(group),
-            "a, b, c": f"{a:.3f}, {b:.3f}, {c:.3f} Å",
-            "α, β, γ": f"{alpha:.2f}, {beta:.2f}, {gamma:.2f}°",
-            "volume": f"{structure.volume:.2f} Å³",
-        },
-        border="horizontal",
-    )
+        st.caption(f"{' and '.join(close[0])} look alike here.")
