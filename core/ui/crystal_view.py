@@ -6,6 +6,7 @@ the palette is in the URL. The details run as a fragment: they do not run the pa
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal
 
 import streamlit as st
@@ -34,7 +35,7 @@ def show_structure(
     """One crystal of a batch: viewer with controls, downloads, and beside or below it what is known of it.
 
     key: tells the widgets of several on one page apart; name: of the files, any text; height: px of the viewer with
-    its controls; details: "none" leaves the viewer with its palette and downloads
+    its controls; details: "none" leaves the viewer and its downloads, as for several side by side
     """
     one = crystals[[index]].trim()
     mask = one.mask[0]
@@ -60,8 +61,9 @@ def _show(cell: bytes, key: str, name: str, height: int, details: Details) -> No
     with left:
         st.iframe(structure_html(cell, symprec, chosen_palette()), height=height, alt=_about(structure, ""))
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-            _palette(structure, key)
-            st.space("stretch")
+            if details != "none":
+                choose_palette(structure.atomic_numbers, key)
+                st.space("stretch")
             download_menu(cell, symprec, key, name)
     if details != "none":
         with right:
@@ -99,9 +101,10 @@ def _about(structure: Structure, group: str) -> str:
     )
 
 
-def _palette(structure: Structure, key: str) -> None:
+def choose_palette(numbers: Iterable[int], key: str) -> None:
+    """Which colours the elements have, on every page (`?palette=`); says which of these atomic numbers look alike."""
     now = chosen_palette()
-    close = alike(colours_of(structure.atomic_numbers, now))
+    close = alike(colours_of(numbers, now))
     chosen = st.segmented_control(
         "Colours of the elements",
         list(PALETTES),
