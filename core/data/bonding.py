@@ -16,7 +16,7 @@ from scipy.spatial import ConvexHull, QhullError
 
 _FAR = 10.0  # Å: what is farther is no neighbour
 _LEAST = 0.2  # a neighbour's weight exp(1 − (d / mean)⁶), as in EconNN
-_MOST_PAIRS = 3_000_000
+_MOST_PAIRS = 600_000
 _SMALL = 8  # polyhedra of more corners are drawn only where there are no smaller ones
 
 

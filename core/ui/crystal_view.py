@@ -51,7 +51,7 @@ def _show(cell: bytes, key: str, name: str, height: int, details: Details) -> No
     if details == "beside":
         left, right = st.columns([3, 2], gap="large")
     else:
-        left = right = st.container()
+        left, right = st.container(), st.container()
     symprec = SYMPREC
     if details != "none":
         with right:

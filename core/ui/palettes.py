@@ -18,7 +18,7 @@ PALETTES = {"vesta": "VESTA", "jmol": "Jmol", "blind": "Colour-blind"}
 _UNKNOWN = "#b0b0b0"
 # Okabe and Ito's eight, the ones that lie farthest apart first; the ninth element begins again in lighter shades
 _OKABE_ITO = ["#0072b2", "#e69f00", "#cc79a7", "#009e73", "#f0e442", "#56b4e9", "#d55e00", "#8c8c8c"]
-_ALIKE = 14.0  # CIE76 in Lab: nearer colours are hard to tell apart on shaded spheres
+_ALIKE = 25.0  # CIE76 in Lab: nearer colours are hard to tell apart on shaded spheres
 
 
 def chosen_palette() -> str:
