@@ -8,7 +8,7 @@ from core.ui.candidate_view import PAGE, candidate_table, show_candidate
 from core.ui.hull_view import show_hull
 from core.ui.relax_form import relax_form
 from core.ui.vasp_view import vasp_panel, vasp_report
-from core.ui.widgets import go, header, page, pages, selected, selected_int, watch_job
+from core.ui.widgets import go, header, page, pages, plain, selected, selected_int, watch_job
 from core.workflows.export import bundle_zip
 from core.workflows.hulls import get_hull_by_id, hull_systems_for, place_candidates
 from core.workflows.relax import potential_choices
@@ -96,7 +96,7 @@ if view is not None:
     if (hit := show_hull(view, shown)) and hit != selected("candidate"):
         go(candidate=hit)
 for problem, count in Counter(placed[c.id].problem for c in picked if placed[c.id].problem).items():
-    st.caption(f"Not placed: {count} {problem}.")
+    st.caption(f"Not placed: {count} {plain(problem)}.")
 
 if picked:
     st.subheader("In 3D")

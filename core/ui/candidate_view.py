@@ -12,7 +12,7 @@ from core.crystals import lattice_parameters, unpack_cells
 from core.energy.potential import shortest_distances
 from core.ui.relaxation_player import show_player
 from core.ui.viewer import show_crystal
-from core.ui.widgets import page, pages, sentences
+from core.ui.widgets import page, pages, plain, sentences
 from core.workflows.hulls import PlacedCandidate
 from core.workflows.store import store
 from db import candidates as rows
@@ -120,7 +120,7 @@ def show_candidate(candidate: Candidate, relaxation: Relaxation | None = None) -
         else:
             st.warning("Its cell is not finite: there is nothing to draw.", icon=":material/info:")
     with right:
-        state = f"relaxed with {relaxation.method}" if relaxation and relaxation.cell else "as generated"
+        state = f"relaxed with {plain(relaxation.method)}" if relaxation and relaxation.cell else "as generated"
         st.markdown(f"**{candidate.formula}** :small[candidate {candidate.job_id}-{candidate.index}, {state}]")
         a, b, c, alpha, beta, gamma = lattice_parameters(crystals.lattice)[0].tolist()
         found = relaxation.group_found if relaxation and relaxation.cell else candidate.group_found
@@ -135,7 +135,7 @@ def show_candidate(candidate: Candidate, relaxation: Relaxation | None = None) -
             f"space group {state.split()[0]}": f"{found} (symprec {symprec:g} Å)" if found else "none",
             "shortest distance": f"{distance:.2f} Å" if math.isfinite(distance) else "–",
             "volume": f"{volume:.1f} Å³ per atom" if math.isfinite(volume) else "–",
-            "verdict": _verdict(candidate),
+            "verdict": plain(_verdict(candidate)),
         }
         st.table(facts, border="horizontal")
     if relaxation:
