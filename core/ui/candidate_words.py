@@ -39,7 +39,7 @@ def verdict(candidate: Candidate) -> str:
         words.append("new against every dataset it was compared with" if candidate.novel else "known already")
     if candidate.unique is not None:
         words.append("the first of its kind in its run" if candidate.unique else "a repeat of another in its run")
-    return ", ".join(words)
+    return ", ".join(words) + (f"; {candidate.problem}" if candidate.problem else "")
 
 
 def number(value: float | None, digits: int = 3, unit: str = "") -> str:

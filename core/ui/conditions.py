@@ -7,6 +7,7 @@ from functools import cache
 import streamlit as st
 
 from core.samplers.registry import draws_of
+from core.ui.text import said
 from core.ui.widgets import plain, selected
 from core.workflows.context import UserError
 from core.workflows.models import load_model
@@ -63,7 +64,7 @@ def sampler_picker(name: str) -> tuple[str, int]:
     try:
         model = load_model(name)
     except UserError as error:
-        st.error(str(error), icon=":material/error:")
+        st.error(said(str(error)), icon=":material/error:")
         st.stop()
     ways = draws_of(model.sampler)
     way = st.selectbox("Sampler", ways, help="Heun takes two evaluations a step.") if ways else None

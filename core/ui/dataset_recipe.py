@@ -11,6 +11,7 @@ import streamlit as st
 from core.data.recipe import WORDS, Recipe, Stage
 from core.ui.dataset_charts import remaining
 from core.ui.dataset_filter import choose
+from core.ui.text import code
 from core.ui.widgets import counted, go, pages, plain
 from core.workflows.dataset_export import export_bytes
 from core.workflows.dataset_query import Selection, suspects
@@ -101,7 +102,7 @@ def _downloads(dataset: Dataset) -> None:
     """The whole dataset as a file, made when it is asked for."""
     if dataset.summary["structures"] > MOST_TO_DOWNLOAD:
         st.caption(
-            f"Too large for the browser: `./run cli dataset export {plain(dataset.name)} FILE.parquet` writes it."
+            f"Too large for the browser: `./run cli dataset export {code(dataset.name)} FILE.parquet` writes it."
         )
         return
     with st.container(horizontal=True):

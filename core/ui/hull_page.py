@@ -53,14 +53,14 @@ def _row(hull: Hull) -> dict[str, object]:
 
 def show_about(view: HullView) -> None:
     """What it is made of, where it is from, and why it should not be trusted blindly."""
-    st.subheader(f"{view.row.chemical_system} · {view.row.method}")
+    st.subheader(f"{view.row.chemical_system} · {plain(view.row.method)}")
     stable = view.hull.stable()
     lowest = min((e.formation for e in view.entries if not e.flag), default=None)
     columns = st.columns(5)
     columns[0].metric("entries", f"{len(view.entries):,}")
     columns[1].metric("on the hull", f"{len(stable):,}", help="the elements too")
     columns[2].metric("lowest phase", energy(lowest))
-    columns[3].metric("date" if view.row.notes.get("date") else "brought in", view.date)
+    columns[3].metric("date" if view.row.notes.get("date") else "brought in", plain(view.date))
     about = view.error.sentence if view.error else "It was not measured for this method."
     columns[4].metric("method's error", f"{1000 * view.error.mae:.0f} meV/atom" if view.error else "–", help=about)
     compounds = [p.formula for p in stable if len(p.composition) > 1]
@@ -144,7 +144,7 @@ def _candidates(view: HullView) -> list[PlacedCandidate]:
     left, _ = st.columns([3, 7])
     chosen = left.selectbox(
         "Candidates over it", list(names), index=list(names).index(current), format_func=names.__getitem__,
-        key=f"over-{current}", help=f"Those relaxed by {view.row.method}: energies of two methods never meet.",
+        key=f"over-{current}", help=f"Those relaxed by {plain(view.row.method)}: energies of two methods never meet.",
     )  # fmt: skip
     if chosen != current:
         go("run", "candidate", **({} if chosen is None else {"run": chosen}))

@@ -25,11 +25,11 @@ def show_hull(view: HullView, candidates: Sequence[PlacedCandidate] = ()) -> str
 
     Returns the id of the candidate that was clicked now.
     """
-    st.subheader(f"Hull of {view.row.chemical_system} · {view.row.method}")
+    st.subheader(f"Hull of {view.row.chemical_system} · {plain(view.row.method)}")
     hit = show_plot(picture_of(view, candidates, NEAR), f"hull-{view.row.id}-{selected('candidate')}")
     show_lowest(view, candidates)
     legend = f"Squares: on the hull. Dots: other phases, the lowest of each composition, up to {NEAR} eV/atom above it."
-    st.caption(legend + (" Diamonds: candidates; click one to see it." if candidates else "") + f" {view.about}")
+    st.caption(legend + (" Diamonds: candidates; click one to see it." if candidates else "") + f" {plain(view.about)}")
     if view.error:
         st.caption(f"{view.error.sentence} Diamonds are hollow where that leaves it open.")
     kind, _, name = (hit or "").partition(":")

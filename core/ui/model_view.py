@@ -11,6 +11,7 @@ import streamlit as st
 
 from core.models.checkpoint import WEIGHTS
 from core.ui import model_card as words
+from core.ui.text import code
 from core.ui.widgets import go, page, pick_row, plain, sentences
 from core.workflows.context import UserError
 from core.workflows.datasets import list_datasets
@@ -72,7 +73,7 @@ def _download(model: Model) -> None:
     weights = Path(model.folder) / WEIGHTS
     size = weights.stat().st_size if weights.is_file() else 0
     if size > MOST_TO_DOWNLOAD:
-        st.caption(f"Too large for the browser: `./run cli models pack {plain(model.name)} FILE.zip`")
+        st.caption(f"Too large for the browser: `./run cli models pack {code(model.name)} FILE.zip`")
         return
     st.download_button(
         "Download",
@@ -98,8 +99,10 @@ def _rename(model: Model) -> None:
 def _delete(model: Model) -> None:
     st.write("Candidates that it made stay.")
     if is_shipped(model):
-        st.write(f"It came with the app: its files stay, and `./run cli models add {model.folder}` brings it back.")
-    if st.button(f"Delete {model.name}", type="primary"):
+        st.write(
+            f"It came with the app: its files stay, and `./run cli models add {code(model.folder)}` brings it back."
+        )
+    if st.button(f"Delete {plain(model.name)}", type="primary"):
         with sentences():
             delete_model(model.name)
             go("*")
@@ -110,7 +113,7 @@ def show_card(model: Model) -> None:
     card, config = model.card, config_of(model)
     rate = words.match_rate(card)
     columns = st.columns(5)
-    columns[0].metric("task", model.task)
+    columns[0].metric("task", plain(model.task))
     columns[1].metric("parameters", words.millions(words.number(card, "parameters")))
     columns[2].metric(
         "match rate (field)",

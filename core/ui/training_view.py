@@ -80,7 +80,7 @@ def _ways_on(job: Job) -> None:
         if model is not None:
             use = page("generate" if model.task == "generation" else "modify")
             link = {"model": model.name}
-            st.page_link(use, label=f"Use {model.name}", icon=":material/arrow_forward:", query_params=link)
+            st.page_link(use, label=f"Use {plain(model.name)}", icon=":material/arrow_forward:", query_params=link)
             st.page_link(page("models"), label="Its card", icon=":material/neurology:", query_params=link)
         if st.button("Clone with changes", icon=":material/content_copy:", type="tertiary"):
             go("*", like=job.id)

@@ -16,6 +16,7 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from core.cli.common import duration
 from core.jobs import queue
+from core.ui.text import plain, said
 from core.workflows import trainings
 from core.workflows.context import UserError
 from core.workflows.store import folder, store
@@ -47,7 +48,7 @@ def sentences() -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        st.error(str(error), icon=":material/error:")
+        st.error(said(str(error)), icon=":material/error:")
 
 
 def page(name: str) -> str:
@@ -209,7 +210,7 @@ def _card_state(job: Job, state: str) -> None:
             ahead = job_rows.queue_position(session, job)
         st.caption(f"Waiting for {job.device}: {ahead} before it in the queue." if ahead else f"Next on {job.device}.")
     elif state == "failed":
-        st.error(job.error or "It failed; the log says more.", icon=":material/error:")
+        st.error(said(job.error) or "It failed; the log says more.", icon=":material/error:")
     elif state == "lost":
         st.warning("Its process disappeared. " + ("It is being started again." if is_active(job) else "Resume it."))
     elif state == "paused":
@@ -268,13 +269,13 @@ def _do(action: Callable[[int], object], job_id: int) -> None:
     try:
         action(job_id)
     except UserError as error:
-        st.toast(str(error), icon=":material/error:", duration="long")
+        st.toast(said(str(error)), icon=":material/error:", duration="long")
     else:
         st.rerun()
 
 
 def _progress_text(job: Job) -> str:
-    parts = [job.message or "Starting"]
+    parts = [plain(job.message) or "Starting"]
     if job.eta_s:
         parts.append(f"{duration(job.eta_s)} to go")
     parts.append(f"on {job.device}")
@@ -332,11 +333,6 @@ def _log(job: Job) -> None:
         text = queue.logs(job.id, 60)
         st.code(text or "Nothing written yet.", language=None)
         st.caption(f"The whole log: {job.folder}/log.txt")
-
-
-def plain(text: str) -> str:
-    """Text of a user inside Markdown: nothing in it is markup."""
-    return "".join(f"\\{c}" if c in "\\`*_{}[]()<>#+-.!|$:~" else c for c in text)
 
 
 def save_uploads(files: Sequence[UploadedFile]) -> tuple[tuple[str, ...], tuple[str, ...]]:

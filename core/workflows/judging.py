@@ -204,22 +204,6 @@ class Keeper:
         return values
 
 
-def describe(candidate: Any) -> str:
-    """The verdict on a candidate of the store in words: "valid, new, a repeat; moved onto the group asked for, …"."""
-    if not candidate.valid:
-        words = [f"not valid: {candidate.problem}"]
-    else:
-        words = ["valid"]
-        if candidate.novel is not None:
-            words.append("new" if candidate.novel else "known")
-        if candidate.unique is False:
-            words.append("a repeat")
-    text = ", ".join(words)
-    if candidate.symmetrised is not None:
-        text += f"; moved onto the group asked for, by up to {candidate.symmetrised:.3f} Å"
-    return text + (f"; {candidate.problem}" if candidate.valid and candidate.problem else "")
-
-
 @contextmanager
 def _guarded(one: _Judged, remark: str) -> Iterator[None]:
     """One bad sample never stops a run: what fails inside is logged and becomes a remark."""
