@@ -53,10 +53,12 @@ def _modify(asked: argparse.Namespace) -> dict[str, Any]:
     from core.data.starts import group_of
     from core.export.bundle import cif_text
     from core.workflows.modify import ModifyParams, check_size, modifier, parse_start, plan, sites_of
+    from core.workflows.starts import read_file
 
+    text, name = read_file(asked.file)
     model = modifier(asked.model)
     most = sites_of(model)
-    structure = _start(asked, most)
+    structure = _start(asked, text, name, most)
     check_size(len(structure), asked.file.name, most)
     params = ModifyParams(
         asked.model,
@@ -89,13 +91,12 @@ def _check_plan(plan: Callable[..., Any], params: Any, start: Any) -> None:
     plan(params, start, unpack_cells([start.cell]))
 
 
-def _start(asked: argparse.Namespace, most: int) -> Structure:
+def _start(asked: argparse.Namespace, text: str, name: str, most: int) -> Structure:
     """The structure that the file and the options name. Raises UserError."""
     from core.data.starts import in_cell
     from core.workflows.context import UserError
-    from core.workflows.starts import order, read_file, read_text
+    from core.workflows.starts import order, read_text
 
-    text, name = read_file(asked.file)
     found = read_text(text, name, tuple(asked.mend))
     if not 1 <= asked.structure <= len(found):
         raise UserError(f"{name} holds {len(found)} structures; --structure {asked.structure} is none of them.")

@@ -32,7 +32,7 @@ from core.workflows.store import folder, store
 from db import candidates as candidate_rows
 from db import structures as structure_rows
 
-SECONDS = 15.0  # that a text may take to be read
+SECONDS = 60.0  # that a text may take to be read
 MAX_RANKED = 12  # orderings of which the potential's energy is found
 
 
