@@ -15,7 +15,6 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from core.data.formulas import formula_unit, parse_formula, pattern
 from core.models.checkpoint import (
     CARD,
     CONFIG,
@@ -33,6 +32,7 @@ from core.samplers.registry import STEPS, drawn_by, sampler_for
 from core.settings import ASSETS
 from core.workflows.context import UserError
 from core.workflows.datasets import check_name
+from core.workflows.familiar import outside
 from core.workflows.seen import seen_in_dataset
 from core.workflows.store import folder, store
 from db import datasets as rows
@@ -261,35 +261,4 @@ def _is_of(job: Job, model: Model) -> bool:
 
 def unfamiliar(model: LoadedModel, formula: str, natoms: int, groups: list[int], energies: list[float]) -> list[str]:
     """Sentences on what lies outside what the model saw; empty where nothing does."""
-    from pymatgen.core import Composition
-
-    seen = model.seen
-    if not seen:
-        return ["This model does not say what it learned from."]
-    sentences = []
-    elements = {e.symbol for e in Composition(formula).elements}
-    strange = sorted(elements - set(seen["elements"]))
-    if strange:
-        sentences.append(f"{', '.join(strange)}: no structure with it was in the training data.")
-    elif pattern(formula) not in seen["patterns"]:
-        unit = formula_unit(parse_formula(formula))
-        sentences.append(
-            f"{unit} has no relative in the training data: no formula of the pattern {pattern(formula)} was there. "
-            "Expect rougher candidates."
-        )
-    low, high = seen["natoms"]
-    if not low <= natoms <= high:
-        sentences.append(f"A cell of {natoms} atoms: the training data has {low} to {high}.")
-    new = sorted(set(groups) - set(seen["space_groups"]))
-    if new:
-        sentences.append(f"Space group {', '.join(map(str, new))}: not in the training data.")
-    if energies and seen.get("energies"):
-        lowest, highest = seen["energies"]
-        outside = [e for e in energies if not lowest <= e <= highest]
-        if outside:
-            off = max(max(lowest - e, e - highest) for e in outside)
-            sentences.append(
-                f"Energies down to {min(outside):.3f} eV/atom: the training data has {lowest:.3f} to {highest:.3f} "
-                f"({off:.3f} beyond it)."
-            )
-    return sentences
+    return outside(model.seen, [(formula, natoms)], groups, energies)

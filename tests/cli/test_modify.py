@@ -24,7 +24,7 @@ MODEL = ("modify", "--model", "starter-modifier")
         (ALLOY, [], "Choose one of its 6 orderings by --ordering N."),
         (ALLOY, ["--ordering", "9"], "has the orderings 1 to 6"),
         (SALT, ["--structure", "2"], "holds 1 structures"),
-        (SALT, ["--space-group", "300"], "300 is no space group"),
+        (SALT, ["--space-group", "300"], "300"),
         (SALT, ["--count", "0"], "must be 1 or more"),
         (SALT, ["--compare", "gone", "--count", "1", "--relax"], "There is no dataset 'gone'"),
     ],
@@ -56,7 +56,7 @@ def test_a_structure_of_any_format_is_modified(starter: Path, tmp_path: Path) ->
     write(tmp_path / "x.xyz", AseAtomsAdaptor.get_atoms(SALT), format="extxyz")
     made = cli(
         starter, *MODEL, str(tmp_path / "x.xyz"), "--primitive", "--space-group", "225", "--energy-change", "-0.1",
-        "--count", "2", "--steps", "4", "--relax", "none", "--potential", "chgnet", "--out", str(tmp_path / "out"),
+        "--count", "2", "--steps", "4", "--relax", "chgnet", "--as-drawn", "--out", str(tmp_path / "out"),
     )  # fmt: skip
     assert made["candidates"] == 2
     assert made["start"]["method"] == "CHGNet-0.3.0"  # type: ignore[index]
