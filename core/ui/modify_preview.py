@@ -12,8 +12,8 @@ from pymatgen.core import Structure
 from core.crystals import lattice_parameters
 from core.data.orderings import shares
 from core.data.starts import REMEDIES, Found, crystals_of, group_of, in_cell
+from core.ui.crystal_view import show_structure
 from core.ui.modify_start import Given, forget_start, mended
-from core.ui.viewer import show_crystal
 from core.ui.widgets import counted, energy, go, pick_row, plain, segments, selected, selected_int, sentences
 from core.workflows.context import UserError
 from core.workflows.starts import StartEnergy, energies_of, order
@@ -149,7 +149,7 @@ def _show(given: Structure, found: Found, most: int, name: str, potential: str) 
         labels = {kind: f"{words[kind]} · {len(cells[kind])}" for kind in cells}
         kind = segments("Cell and its atoms", labels, "cell", of=f"{given.formula}-{symprec}", quiet=False)
         structure = cells[kind]
-        show_crystal(crystals_of(structure), height=330)
+        show_structure(crystals_of(structure), key="start", name=name, height=380, details="none")
     with right:
         fill = _facts(structure, symprec, potential)
     if len(structure) > most:
