@@ -18,7 +18,7 @@ from core.workflows.export import bundle_zip
 from core.workflows.modified import Reached, reached_of, start_crystal
 from core.workflows.modify import StartState, start_of
 from core.workflows.relax import method_of
-from core.workflows.starts import height_above, keep_text
+from core.workflows.starts import heights_above, keep_text
 from core.workflows.store import store
 from db import candidates as rows
 from db.tables import Candidate, Job, Relaxation
@@ -55,7 +55,9 @@ def _result(job_id: int) -> None:
         relaxed = {r.candidate_id: r for r in rows.relaxations(session, ids, method)} if method else {}
     listed = [r for r in listed if r.id in known]
     at = _shown(listed)
-    frame = pd.DataFrame([_row(r, known[r.id], side, method) for r in listed]).dropna(axis=1, how="all")
+    above = _above(listed, known, side, method)
+    rows_ = [_row(r, known[r.id], side, height) for r, height in zip(listed, above, strict=True)]
+    frame = pd.DataFrame(rows_).dropna(axis=1, how="all")
     hit = pick_row(frame, f"modified-{job.id}-{offset}-{side}-{at}", _columns(), shown=at, most=310)
     if hit is not None:
         go(shown=listed[hit].id)
@@ -102,14 +104,20 @@ def _signed(value: float | None, digits: int = 3) -> str:
     return "–" if value is None else f"{value:+.{digits}f}".replace("-", "−")
 
 
-def _row(reached: Reached, candidate: Candidate, side: str, method: str) -> dict[str, object]:
-    formation = reached.formation_relaxed if side == "relaxed" else reached.formation_drawn
-    above = height_above(candidate.formula, formation, method) if method else None
+def _above(listed: list[Reached], known: dict[int, Candidate], side: str, method: str) -> list[float | None]:
+    """Over the newest hull of the method: all candidates of a run have the start's formula."""
+    formation = [r.formation_relaxed if side == "relaxed" else r.formation_drawn for r in listed]
+    if not method or not listed:
+        return [None] * len(listed)
+    return heights_above(known[listed[0].id].formula, formation, method)[0]
+
+
+def _row(reached: Reached, candidate: Candidate, side: str, above: float | None) -> dict[str, object]:
     return {
         "candidate": f"{candidate.job_id}-{candidate.index}",
         _CHANGE: reached.relaxed if side == "relaxed" else reached.drawn,
         "ΔE asked (eV/atom)": candidate.energy_asked,
-        "above hull (eV/atom)": above[0] if above else None,
+        "above hull (eV/atom)": above,
         "against the start": verdict(candidate),
         "moved (Å)": candidate.displacement,
         "volume (%)": None if candidate.volume_change is None else 100 * candidate.volume_change,
