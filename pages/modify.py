@@ -49,7 +49,7 @@ with sentences():
         model = modifier_picker(models)
     with right:
         potential = potential_picker()
-    preview = show_given(start, sites_of(model), potential or "")
+    preview = show_given(start, sites_of(model), potential)
     if preview is not None:
         st.markdown("##### :material/tune: What is asked of it")
         ask(preview.structure, preview.name, model, potential)

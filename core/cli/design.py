@@ -1,4 +1,4 @@
-"""`train`, `generate`, `modify`, `relax`: what a day of design is made of."""
+"""`train` and `relax`; `generate` is in `core.cli.generating`, `modify` in `core.cli.modifying`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from core.cli import generating, modifying
 from core.cli.common import Console, add, add_detach, check_usable, is_json, new_folder, run_job
-from core.cli.modify import add_modify
 
 if TYPE_CHECKING:
     from core.energy.relaxation import Relaxed
@@ -17,13 +17,8 @@ if TYPE_CHECKING:
 
 def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
     _add_train(commands, shared)
-    parser = add(commands, shared, "generate", "new crystals of a composition", _generate)
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--formula", nargs="+", required=True, help="cell content: Ta2W2B12 is two units of TaWB6")
-    parser.add_argument("--space-group", nargs="*", type=int, default=[])
-    parser.add_argument("--energy", nargs="*", type=float, default=[], help="formation energies, eV/atom")
-    _add_sampling(parser)
-    add_modify(commands, shared, _add_sampling, _take_home)
+    generating.add_command(commands, shared)
+    modifying.add_command(commands, shared)
     parser = add(commands, shared, "relax", "files of structures with a potential", _relax, store=False)
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH")
     parser.add_argument("--potential", choices=["m3gnet", "chgnet"], default="", help="default: the best one here")
@@ -68,15 +63,6 @@ def _add_train(commands: Any, shared: argparse.ArgumentParser) -> None:
     add_detach(parser)
 
 
-def _add_sampling(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--count", type=int, default=8, help="candidates per combination of conditions")
-    parser.add_argument("--steps", type=int, help="of the sampler; default: as many as are usual for the method")
-    parser.add_argument("--sampler", default="", help="euler or heun, ddpm or ddim; default: the model's own")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--out", type=Path, help="a folder for candidates.csv, CIFs and manifest.json")
-
-
 def _train(asked: argparse.Namespace) -> dict[str, Any]:
     from core.samplers.registry import METHODS
     from core.workflows.train import TrainParams, check_params
@@ -90,37 +76,6 @@ def _train(asked: argparse.Namespace) -> dict[str, Any]:
                  for k, v in result.items() if isinstance(v, float)}  # fmt: skip
         print(f"{result['model']}: {result['steps']:,} steps, best at {result['best_step']:,}")
         print(", ".join(f"{name.replace('_', ' ')} {value}" for name, value in found.items()))
-    return result
-
-
-def _generate(asked: argparse.Namespace) -> dict[str, Any]:
-    from core.workflows.generate import GenerateParams, plan
-    from core.workflows.models import load_model
-
-    params = GenerateParams(
-        asked.model,
-        tuple(asked.formula),
-        tuple(asked.space_group),
-        tuple(asked.energy),
-        asked.count,
-        asked.steps or load_model(asked.model).steps,
-        asked.seed,
-        asked.sampler,
-    )
-    plan(params)
-    result = run_job("generate", f"Generate {' '.join(asked.formula)}", params, asked.device)
-    return _take_home(asked, result)
-
-
-def _take_home(asked: argparse.Namespace, result: dict[str, Any]) -> dict[str, Any]:
-    """Write the candidates of a finished run where --out says."""
-    from core.workflows.export import bundle_folder
-    from core.workflows.generate import candidates_of
-
-    if asked.out and result["status"] == "done":
-        bundle_folder(candidates_of(result["job"]), new_folder(asked.out))
-        if not is_json(asked):
-            print(f"{result['candidates']} candidates in {asked.out}")
     return result
 
 

@@ -30,10 +30,12 @@ def groups_of(system: str) -> tuple[int, ...]:
 
 @cache
 def symbols() -> dict[int, str]:
-    """Number -> Hermann-Mauguin symbol, as pymatgen writes it: {225: "Fm-3m", …}."""
-    from pymatgen.symmetry.groups import sg_symbol_from_int_number
+    """Number -> short Hermann-Mauguin symbol of the standard setting: {14: "P21/c", 225: "Fm-3m", …}."""
+    from pymatgen.symmetry.groups import SpaceGroup, sg_symbol_from_int_number
 
-    return {number: str(sg_symbol_from_int_number(number)) for number in range(1, 231)}
+    short = {full: symbol for symbol, full in SpaceGroup.abbrev_sg_mapping.items()}
+    full = {number: str(sg_symbol_from_int_number(number)) for number in range(1, 231)}
+    return {number: short.get(symbol, symbol).replace("_", "") for number, symbol in full.items()}
 
 
 def parse_groups(text: str) -> tuple[int, ...]:

@@ -6,26 +6,17 @@ from functools import cache
 
 import streamlit as st
 
+from core.data.space_groups import CRYSTAL_SYSTEMS, symbols
 from core.samplers.registry import draws_of
 from core.ui.text import said
 from core.ui.widgets import plain, selected
 from core.workflows.context import UserError
 from core.workflows.models import load_model
 
-CRYSTAL_SYSTEMS = (
-    ("triclinic", 1, 2),
-    ("monoclinic", 3, 15),
-    ("orthorhombic", 16, 74),
-    ("tetragonal", 75, 142),
-    ("trigonal", 143, 167),
-    ("hexagonal", 168, 194),
-    ("cubic", 195, 230),
-)
-
 
 def space_group_picker(key: str = "groups") -> tuple[int, ...]:
     """Space groups by number, symbol or crystal system; none means no wish."""
-    names = _space_groups()
+    names = group_names()
     chosen = st.multiselect(
         "Space groups",
         list(names),
@@ -49,24 +40,28 @@ def parse_energies(text: str) -> tuple[float, ...]:
 
 
 @cache
-def _space_groups() -> dict[int, str]:
-    from pymatgen.symmetry.groups import sg_symbol_from_int_number
-
+def group_names() -> dict[int, str]:
+    """ "225 · Fm-3m · cubic", by number."""
     return {
-        number: f"{number} · {sg_symbol_from_int_number(number)} · {system}"
+        number: f"{number} · {symbols()[number]} · {system}"
         for system, first, last in CRYSTAL_SYSTEMS
         for number in range(first, last + 1)
     }
 
 
-def sampler_picker(name: str) -> tuple[str, int]:
-    """(way of drawing, "" for the model's own; steps). A model that cannot be used ends the page with its sentence."""
+def sampler_picker(name: str, bound: bool = False) -> tuple[str, int]:
+    """(way of drawing, "" for the model's own; steps). A model that cannot be used ends the page with its sentence.
+
+    bound: both choices are in the URL, as `sampler` and `steps`; no steps are as many as are usual
+    """
     try:
         model = load_model(name)
     except UserError as error:
         st.error(said(str(error)), icon=":material/error:")
         st.stop()
     ways = draws_of(model.sampler)
+    if bound:
+        return _bound_sampler(ways, model.steps)
     way = st.selectbox("Sampler", ways, help="Heun takes two evaluations a step.") if ways else None
     if model.method == "regression":
         st.caption("This model answers in one step, and always the same: one candidate per combination is enough.")
@@ -75,10 +70,27 @@ def sampler_picker(name: str) -> tuple[str, int]:
     return ("" if way is None or way == ways[0] else way), int(steps)
 
 
-def model_picker(models: list[str]) -> str:
-    """A model of the list, the URL's where it names one; says so where that is not here."""
+def _bound_sampler(ways: tuple[str, ...], usual: int) -> tuple[str, int]:
+    left, right = st.columns(2)
+    way = None
+    if ways:
+        help_ = "Heun takes two evaluations a step."
+        way = left.selectbox("Sampler", ways, help=help_, key="sampler", bind="query-params")
+    steps = right.number_input(
+        "Steps of the sampler", 1, 1000, None, key="steps", bind="query-params", placeholder=f"{usual}, as usual"
+    )
+    return ("" if way is None or way == ways[0] else way), int(steps or usual)
+
+
+def model_picker(models: list[str], bound: bool = False) -> str:
+    """A model of the list, the URL's where it names one; says so where that is not here.
+
+    bound: what is chosen is in the URL, as `model`
+    """
     wanted = selected("model")
     if wanted and wanted not in models:
         st.info(f"The link names a model that is not here: {plain(wanted[:80])}.", icon=":material/info:")
+    if bound:
+        return st.selectbox("Model", models, key="model", bind="query-params")
     chosen: str = st.selectbox("Model", models, index=models.index(wanted) if wanted in models else 0)
     return chosen

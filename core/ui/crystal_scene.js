@@ -165,9 +165,16 @@ class Scene {
     });
   }
 
+  uncovered(state) { // atoms whose middle no other hides from the eye
+    const q = this.view.getView().slice(4, 8), shown = this.atoms.filter(a => !state.hidden.includes(a.kind));
+    if (shown.length > 600) return [];
+    const seen = shown.map(a => [turned(q, a.pos), this.data.elements[a.kind].radius]);
+    return shown.filter((_, i) => !seen.some(([p, r], j) =>
+      i !== j && p[2] > seen[i][0][2] + 0.01 && Math.hypot(p[0] - seen[i][0][0], p[1] - seen[i][0][1]) < r));
+  }
+
   drawLabels(state) {
-    const shown = this.atoms.filter(a => !a.image && !state.hidden.includes(a.kind)).slice(0, 200);
-    for (const a of shown)
+    for (const a of this.uncovered(state))
       this.view.addLabel(this.named(a), {position: xyz(a.pos), fontSize: 12, fontColor: state.dark ? "#ffffff" : "#111111",
         backgroundColor: state.dark ? "#14181b" : "#ffffff", backgroundOpacity: 0.65, alignment: "center", inFront: true}, undefined, true);
   }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -12,8 +13,8 @@ from pymatgen.core import Structure
 from core.crystals import lattice_parameters
 from core.data.orderings import shares
 from core.data.starts import REMEDIES, Found, crystals_of, group_of, in_cell
+from core.ui.crystal_view import show_structure
 from core.ui.modify_start import Given, forget_start, mended
-from core.ui.viewer import show_crystal
 from core.ui.widgets import counted, energy, go, pick_row, plain, segments, selected, selected_int, sentences
 from core.workflows.context import UserError
 from core.workflows.starts import StartEnergy, energies_of, order
@@ -31,7 +32,7 @@ class Preview:
     fill_energy: Callable[[], None]
 
 
-def show_given(start: Given, most: int, potential: str) -> Preview | None:
+def show_given(start: Given, most: int, potential: str | None) -> Preview | None:
     """Name, choices and the structure itself; None where it cannot be used yet. most: atoms that the model holds."""
     title, button = st.columns([5, 1.4], vertical_alignment="center")
     with title:
@@ -62,7 +63,7 @@ def _one_of(found: Sequence[Found]) -> Found:
     return found[at]
 
 
-def _usable(found: Found, most: int, potential: str) -> Structure | None:
+def _usable(found: Found, most: int, potential: str | None) -> Structure | None:
     """An ordered structure, or None and on the page why there is none, with buttons that may help."""
     if found.structure is not None and "order" in found.remedies:
         return _ordered(found, most, potential)
@@ -77,7 +78,7 @@ def _usable(found: Found, most: int, potential: str) -> Structure | None:
     return None if found.problem else found.structure
 
 
-def _ordered(found: Found, most: int, potential: str) -> Structure | None:
+def _ordered(found: Found, most: int, potential: str | None) -> Structure | None:
     """The orderings of a disordered structure in a table; the one of the URL, the lowest by default."""
     assert found.structure is not None
     about = "; ".join(shares(found.structure)[:4])
@@ -90,6 +91,8 @@ def _ordered(found: Found, most: int, potential: str) -> Structure | None:
         structures = [o.structure for o in ways.found]
         with st.spinner("Energies of the orderings …"):
             known = _energies(structures, potential)
+        values = [e.total if e.formation is None else e.formation for e in known]
+        rank = _rank(len(structures), [] if ways.charges else values)
         frame = pd.DataFrame(
             {
                 "ordering": range(1, len(structures) + 1),
@@ -100,17 +103,25 @@ def _ordered(found: Found, most: int, potential: str) -> Structure | None:
                     if ways.charges
                     else {}
                 ),
-                **({f"{known[0].method} (eV/atom)": [e.formation or e.total for e in known]} if known else {}),
+                **({f"{known[0].method} (eV/atom)": values} if known else {}),
             }
         )
-        at = min(max((selected_int("ordering") or 1) - 1, 0), len(structures) - 1)
+        frame = frame.iloc[rank]
+        at = min(max((selected_int("ordering") or rank[0] + 1) - 1, 0), len(structures) - 1)
         numbers = {c: st.column_config.NumberColumn(format="%.4f") for c in frame.columns if "eV/atom" in c}
-        hit = pick_row(frame, f"orderings-{at}", numbers, shown=at, most=220)
+        hit = pick_row(frame, f"orderings-{at}", numbers, shown=rank.index(at), most=220)
         st.caption(_about_orderings(ways.ways, ways.looked, ways.distinct, len(structures), ways.charges, ways.notes))
         if hit is not None:
-            go("cell", ordering=hit + 1)
+            go("cell", ordering=rank[hit] + 1)
         return structures[at]
     return None
+
+
+def _rank(count: int, energies: list[float | None]) -> list[int]:
+    """Numbers of the orderings, by the potential where electrostatics says nothing."""
+    return sorted(
+        range(count), key=lambda i: math.inf if not energies or energies[i] is None else float(energies[i] or 0)
+    )
 
 
 def _about_orderings(
@@ -120,7 +131,7 @@ def _about_orderings(
     order = (
         "by electrostatics, with the charges " + ", ".join(f"{e} {q:+d}" for e, q in charges.items())
         if charges
-        else "in no order: these elements have no usual charges that add up to nothing"
+        else "without electrostatics: these elements have no usual charges that add up to nothing"
     )
     whole = counted(distinct, "different ordering")
     what = f"{listed} of {whole}" if listed < distinct else whole
@@ -128,9 +139,9 @@ def _about_orderings(
     return plain(text)
 
 
-def _energies(structures: list[Structure], potential: str) -> list[StartEnergy]:
+def _energies(structures: list[Structure], potential: str | None) -> list[StartEnergy]:
     """By the potential, where that takes a moment; [] where it cannot be asked."""
-    if sum(len(s) for s in structures) > _RANKED_ATOMS:
+    if potential is None or sum(len(s) for s in structures) > _RANKED_ATOMS:
         return []
     try:
         return energies_of(structures, potential)
@@ -138,7 +149,7 @@ def _energies(structures: list[Structure], potential: str) -> list[StartEnergy]:
         return []
 
 
-def _show(given: Structure, found: Found, most: int, name: str, potential: str) -> Preview | None:
+def _show(given: Structure, found: Found, most: int, name: str, potential: str | None) -> Preview | None:
     """3D and facts of the structure in the cell that was chosen, side by side."""
     symprec = float(selected("symprec") or 0) if selected("symprec") in TOLERANCES else 0.01
     cells = {kind: in_cell(given, kind, symprec) for kind in ("given", "primitive", "conventional")}
@@ -149,7 +160,7 @@ def _show(given: Structure, found: Found, most: int, name: str, potential: str) 
         labels = {kind: f"{words[kind]} · {len(cells[kind])}" for kind in cells}
         kind = segments("Cell and its atoms", labels, "cell", of=f"{given.formula}-{symprec}", quiet=False)
         structure = cells[kind]
-        show_crystal(crystals_of(structure), height=330)
+        show_structure(crystals_of(structure), key="start", name=name, height=380, details="none")
     with right:
         fill = _facts(structure, symprec, potential)
     if len(structure) > most:
@@ -172,7 +183,7 @@ def _too_large(structure: Structure, cells: dict[str, Structure], most: int) -> 
         go(cell="primitive")
 
 
-def _facts(structure: Structure, symprec: float, potential: str) -> Callable[[], None]:
+def _facts(structure: Structure, symprec: float, potential: str | None) -> Callable[[], None]:
     """Formula, cell, group; returns what finds the energy and writes it into its place."""
     crystals = crystals_of(structure)
     a, b, c, alpha, beta, gamma = lattice_parameters(crystals.lattice)[0].tolist()
@@ -190,6 +201,8 @@ def _facts(structure: Structure, symprec: float, potential: str) -> Callable[[],
     place = st.container()
 
     def fill() -> None:
+        if potential is None:
+            return
         with place, st.spinner("Its energy …"):
             try:
                 (found,) = energies_of([structure], potential)

@@ -12,13 +12,13 @@ from core.crystals import Crystals, to_structures, unpack_cells
 from core.evaluation.displacement import change
 from core.export.bundle import cif_text
 from core.jobs import queue
-from core.ui.viewer import pair_html, show_legend
+from core.ui.viewer import pair_html
 from core.ui.widgets import energy, go, is_active, page, pages, pick_row, plain, segments, selected_int, sentences
 from core.workflows.export import bundle_zip
 from core.workflows.modified import Reached, reached_of, start_crystal
 from core.workflows.modify import StartState, start_of
 from core.workflows.relax import method_of
-from core.workflows.starts import height_above, keep_text
+from core.workflows.starts import heights_above, keep_text
 from core.workflows.store import store
 from db import candidates as rows
 from db.tables import Candidate, Job, Relaxation
@@ -55,7 +55,9 @@ def _result(job_id: int) -> None:
         relaxed = {r.candidate_id: r for r in rows.relaxations(session, ids, method)} if method else {}
     listed = [r for r in listed if r.id in known]
     at = _shown(listed)
-    frame = pd.DataFrame([_row(r, known[r.id], side, method) for r in listed]).dropna(axis=1, how="all")
+    above = _above(listed, known, side, method)
+    rows_ = [_row(r, known[r.id], side, height) for r, height in zip(listed, above, strict=True)]
+    frame = pd.DataFrame(rows_).dropna(axis=1, how="all")
     hit = pick_row(frame, f"modified-{job.id}-{offset}-{side}-{at}", _columns(), shown=at, most=310)
     if hit is not None:
         go(shown=listed[hit].id)
@@ -64,7 +66,7 @@ def _result(job_id: int) -> None:
     if is_active(job):
         return  # before and after stand still: a view that is turned is not drawn anew
     _pair(job, known[chosen.id], relaxed.get(chosen.id), state, side, chosen)
-    _ways_on(job, known[chosen.id], [r.id for r in found])
+    _ways_on(job, known[chosen.id], relaxed.get(chosen.id) if side == "relaxed" else None, [r.id for r in found])
 
 
 def _method(job: Job) -> str:
@@ -102,14 +104,20 @@ def _signed(value: float | None, digits: int = 3) -> str:
     return "–" if value is None else f"{value:+.{digits}f}".replace("-", "−")
 
 
-def _row(reached: Reached, candidate: Candidate, side: str, method: str) -> dict[str, object]:
-    formation = reached.formation_relaxed if side == "relaxed" else reached.formation_drawn
-    above = height_above(candidate.formula, formation, method) if method else None
+def _above(listed: list[Reached], known: dict[int, Candidate], side: str, method: str) -> list[float | None]:
+    """Over the newest hull of the method: all candidates of a run have the start's formula."""
+    formation = [r.formation_relaxed if side == "relaxed" else r.formation_drawn for r in listed]
+    if not method or not listed:
+        return [None] * len(listed)
+    return heights_above(known[listed[0].id].formula, formation, method)[0]
+
+
+def _row(reached: Reached, candidate: Candidate, side: str, above: float | None) -> dict[str, object]:
     return {
         "candidate": f"{candidate.job_id}-{candidate.index}",
         _CHANGE: reached.relaxed if side == "relaxed" else reached.drawn,
         "ΔE asked (eV/atom)": candidate.energy_asked,
-        "above hull (eV/atom)": above[0] if above else None,
+        "above hull (eV/atom)": above,
         "against the start": verdict(candidate),
         "moved (Å)": candidate.displacement,
         "volume (%)": None if candidate.volume_change is None else 100 * candidate.volume_change,
@@ -182,16 +190,13 @@ def _pair(
         moved = change(before, after)
         words = "relaxed" if relaxed else "as drawn"
         done = relaxation is not None and relaxation.cell is not None
-        left, right = st.columns(2)
-        left.markdown(
-            f"**Before** :small[{plain(str(job.params.get('name')))}, {'relaxed' if relaxed else 'as given'}]"
+        given_words = "relaxed" if relaxed and state and state.cell else "as given"
+        after_words = words if done or not relaxed else "as drawn, it was not relaxed"
+        titles = (
+            f"before: {str(job.params.get('name'))[:40]}, {given_words}",
+            f"after: candidate {candidate.job_id}-{candidate.index}, {after_words}",
         )
-        right.markdown(
-            f"**After** :small[candidate {candidate.job_id}-{candidate.index}, "
-            f"{words if done or not relaxed else 'as drawn: it was not relaxed'}]"
-        )
-        st.iframe(pair_html(before, after, 340), height=348)
-        show_legend(before.numbers[0][before.mask[0]].tolist())
+        st.iframe(pair_html(before, after, 400, titles), height=400)
         _beside(state, reached, candidate, relaxed, before, after, moved.displacement, moved.volume, moved.same)
 
 
@@ -230,7 +235,7 @@ def _beside(
     )
 
 
-def _ways_on(job: Job, candidate: Candidate, ids: list[int]) -> None:
+def _ways_on(job: Job, candidate: Candidate, relaxation: Relaxation | None, ids: list[int]) -> None:
     """Modify further, open in Candidates, download one or all."""
     name = f"{candidate.job_id}-{candidate.index}"
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -240,13 +245,7 @@ def _ways_on(job: Job, candidate: Candidate, ids: list[int]) -> None:
             with sentences():
                 token = keep_text(str(job.params["cif"]), str(job.params["name"]))
                 go("*", start=token, model=str(job.params.get("model")))
-        crystals = unpack_cells([candidate.cell])
-        if bool(crystals.lattice.isfinite().all()):
-            text = cif_text(to_structures(crystals)[0], {"id": name, "state": "as drawn"})
-            st.download_button(
-                f"CIF of {name}", text, f"{name}_{candidate.formula}.cif", "chemical/x-cif",
-                icon=":material/download:", on_click="ignore",
-            )  # fmt: skip
+        _cif(candidate, relaxation)
         if job.status == "done" and len(ids) <= 1000:
             st.download_button(
                 "The run as a zip", lambda: bundle_zip(ids), f"modify-{job.id}.zip", "application/zip",
@@ -256,3 +255,20 @@ def _ways_on(job: Job, candidate: Candidate, ids: list[int]) -> None:
             page("candidates"), label="Open in Candidates", icon=":material/arrow_forward:",
             query_params={"run": str(job.id)},
         )  # fmt: skip
+
+
+def _cif(candidate: Candidate, relaxation: Relaxation | None) -> None:
+    """The crystal that is shown, with its energy and state as tags."""
+    name, done = f"{candidate.job_id}-{candidate.index}", relaxation is not None and relaxation.cell is not None
+    crystals = unpack_cells([relaxation.cell if relaxation and relaxation.cell else candidate.cell])
+    if not bool(crystals.lattice.isfinite().all()):
+        return
+    tags = {"id": name, "state": "relaxed" if done else "as drawn"}
+    if relaxation and relaxation.formation_after is not None:
+        tags["formation_energy_eV_per_atom"] = f"{relaxation.formation_after:.6f}"
+        tags["energy_method"] = relaxation.method
+    file = f"{name}_{candidate.formula}{'_relaxed' if done else ''}.cif"
+    st.download_button(
+        f"CIF of {name}", cif_text(to_structures(crystals)[0], tags), file, "chemical/x-cif",
+        icon=":material/download:", on_click="ignore",
+    )  # fmt: skip

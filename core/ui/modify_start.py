@@ -80,7 +80,8 @@ def _own() -> None:
     if text.strip():
         with sentences():
             name = file.name if file else "pasted text"
-            read_text(text, name)  # what holds nothing is said here, and the text stays in its field
+            with st.spinner("Reading …"):
+                read_text(text, name)  # what holds nothing is said here, and the text stays in its field
             go(*LINKS, *CHOICES, "dataset", start=keep_text(text, name))
 
 

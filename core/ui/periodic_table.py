@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import cache
 
 import altair as alt
@@ -10,7 +10,7 @@ import pandas as pd
 import streamlit as st
 from pymatgen.core import Element
 
-_EMPTY, _CHOSEN = "#90a4ae33", "#2f6f8f"  # the first is a veil over any background
+_EMPTY, _KNOWN, _CHOSEN = "#90a4ae33", "#2f6f8f4d", "#2f6f8f"  # the first two are veils over any background
 _INK, _INK_ON_DARK, _INK_OF_EMPTY = "#263238", "#ffffff", "#82909a"
 
 
@@ -70,12 +70,7 @@ def element_picker(label: str, key: str, default: Collection[str] = (), most: in
     clicks = f"{key}-clicks"
     st.session_state.setdefault(clicks, 0)
     place = st.empty()
-    chosen = set(st.session_state[key])
-    rows = [(s, *xy, s in chosen, _INK_ON_DARK if s in chosen else _INK_OF_EMPTY) for s, xy in places().items()]
-    data = pd.DataFrame(rows, columns=["element", "x", "y", "chosen", "ink"])
-    pick = alt.selection_point(name="pick", fields=["element"], on="click")
-    colour = alt.condition("datum.chosen", alt.value(_CHOSEN), alt.value(_EMPTY))
-    chart = _table(data, _cells(data).encode(color=colour, tooltip=["element:N"]).add_params(pick), size=26)
+    chart = _clickable(set(st.session_state[key]))
     event = st.altair_chart(chart, on_select="rerun", key=f"{key}-table-{st.session_state[clicks]}")
     for picked in event.get("selection", {}).get("pick", []):
         before = list(st.session_state[key])
@@ -85,6 +80,33 @@ def element_picker(label: str, key: str, default: Collection[str] = (), most: in
         st.rerun()
     with place:
         return st.multiselect(label, list(places()), key=key, max_selections=most)
+
+
+def element_buttons(on_click: Callable[[str], None], key: str, chosen: Collection[str], known: Collection[str]) -> None:
+    """The table as so many buttons: a click calls `on_click(symbol)` before the page runs again.
+
+    chosen: elements that are marked; known: those that are not paler than the rest
+    """
+    clicks = f"{key}-clicks"
+    st.session_state.setdefault(clicks, 0)
+    name = f"{key}-table-{st.session_state[clicks]}"
+
+    def clicked() -> None:
+        for picked in st.session_state[name].get("selection", {}).get("pick", []):
+            on_click(picked["element"])
+            st.session_state[clicks] += 1  # a fresh table: its click is used up
+
+    st.altair_chart(_clickable(set(chosen), set(known)), on_select=clicked, key=name)
+
+
+def _clickable(chosen: set[str], known: set[str] | None = None) -> alt.LayerChart:
+    """The table with its chosen elements marked, and, where some are better known, the others paler."""
+    data = pd.DataFrame([(s, *xy) for s, xy in places().items()], columns=["element", "x", "y"])
+    data["fill"] = [_CHOSEN if s in chosen else _KNOWN if known and s in known else _EMPTY for s in data["element"]]
+    data["ink"] = [_INK_ON_DARK if f == _CHOSEN else _INK_OF_EMPTY for f in data["fill"]]
+    pick = alt.selection_point(name="pick", fields=["element"], on="click")
+    colour = alt.Color("fill:N", scale=None)
+    return _table(data, _cells(data).encode(color=colour, tooltip=["element:N"]).add_params(pick), size=26)
 
 
 def _cells(data: pd.DataFrame) -> alt.Chart:

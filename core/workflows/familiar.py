@@ -35,18 +35,13 @@ def _elements(seen: Mapping[str, Any], cells: Sequence[tuple[str, int]]) -> list
     found = []
     if strange:
         found.append(f"{', '.join(sorted(strange))}: no structure with it was in the training data.")
-    patterns: dict[str, list[str]] = {}
-    for unit in units:
-        if not strange & set(elements_of(unit)) and pattern(unit) not in seen["patterns"]:
-            patterns.setdefault(pattern(unit), []).append(unit)
-    for name, others in list(patterns.items())[:_NAMED]:
-        verb = "has" if len(others) == 1 else "have"
+    alone = [u for u in units if not strange & set(elements_of(u)) and pattern(u) not in seen["patterns"]]
+    if alone:
+        patterns = list(dict.fromkeys(pattern(unit) for unit in alone))
         found.append(
-            f"{_list(others)} {verb} no relative in the training data: no formula of the pattern {name} was there. "
-            "Expect rougher candidates."
+            f"{_list(alone)} {'has' if len(alone) == 1 else 'have'} no relative in the training data: no formula of "
+            f"the pattern{'s' if len(patterns) > 1 else ''} {_list(patterns)} was there. Expect rougher candidates."
         )
-    if len(patterns) > _NAMED:
-        found.append(f"So it is for {len(patterns) - _NAMED} more patterns.")
     return found
 
 

@@ -123,9 +123,9 @@ def explain(levels: Sequence[Level]) -> str:
     if first.carried:
         return (
             f"Carried over: the model learned energies by {first.hull.method}, the hull chosen is by "
-            f"{first.asked.method}, so the ladder takes the same offsets from {where}."
+            f"{first.asked.method}, so ladders take the same offsets from {where}."
         )
-    return f"The ladder starts at {where}, the method that the model learned from."
+    return f"Ladders start at {where}, the method that the model learned from."
 
 
 def own_hulls(system: str, method: str) -> list[Hull]:

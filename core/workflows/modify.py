@@ -18,7 +18,7 @@ from core.data.encoding import encode
 from core.data.readers.records import Record
 from core.evaluation.displacement import change
 from core.models.state import Conditions, State, conditions_for
-from core.workflows.chain import Stage
+from core.workflows.chain import Stage, check_chain
 from core.workflows.context import Context, UserError
 from core.workflows.design import MAX_CANDIDATES, MAX_SITES, Chain, check_conditions, run_chain
 from core.workflows.judging import Keeper, Wish
@@ -93,6 +93,7 @@ def modifier(name: str) -> LoadedModel:
 def plan(params: ModifyParams, start: Record, crystal: Crystals) -> list[Wish]:
     """Every polymorph asked for. Raises UserError for conditions that cannot be."""
     check_conditions(params.space_groups, params.energy_changes, params.count, params.steps)
+    check_chain(params)
     combinations = max(1, len(params.space_groups)) * max(1, len(params.energy_changes))
     if combinations * params.count > MAX_CANDIDATES:
         raise UserError(f"That asks for {combinations * params.count:,} candidates; {MAX_CANDIDATES:,} is the limit.")

@@ -8,6 +8,7 @@ import math
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -32,7 +33,7 @@ from core.workflows.store import folder, store
 from db import candidates as candidate_rows
 from db import structures as structure_rows
 
-SECONDS = 15.0  # that a text may take to be read
+SECONDS = 60.0  # that a text may take to be read
 MAX_RANKED = 12  # orderings of which the potential's energy is found
 
 
@@ -197,18 +198,22 @@ def _energies(cells: tuple[bytes, ...], key: str) -> tuple[StartEnergy, ...]:
 
 def on_hull(energy: StartEnergy, formula: str) -> StartEnergy:
     """The same with its distance to the newest hull of its method that holds its elements."""
-    place = height_above(formula, energy.formation, energy.method)
-    return replace(energy, above=place[0], hull=place[1]) if place else energy
+    (above,), name = heights_above(formula, [energy.formation], energy.method)
+    return replace(energy, above=above, hull=name)
 
 
-def height_above(formula: str, formation: float | None, method: str) -> tuple[float, str] | None:
-    """(eV/atom above the hull, the hull's name), None where no hull of the method holds the elements."""
+def heights_above(formula: str, formation: Sequence[float | None], method: str) -> tuple[list[float | None], str]:
+    """eV/atom above the newest hull of a method, of one formula with these energies, and the hull's name.
+
+    None where an energy is unknown; all None and "" where no hull of the method holds the elements.
+    """
     counts: dict[str, Any] = parse_formula(formula)
-    view = hull_for("-".join(sorted(counts)), method) if formation is not None else None
-    if view is None or formation is None:
-        return None
+    nothing: tuple[list[float | None], str] = [None] * len(formation), ""
+    view = hull_for("-".join(sorted(counts)), method) if any(f is not None for f in formation) else None
+    if view is None:
+        return nothing
     try:
-        above = view.hull.place(counts, formation).above
+        level = view.hull.place(counts, 0.0).hull
     except HullError:
-        return None
-    return above, f"{view.row.chemical_system} ({view.row.name})"
+        return nothing
+    return [None if f is None else f - level for f in formation], f"{view.row.chemical_system} ({view.row.name})"

@@ -50,7 +50,7 @@ def test_a_hull_of_the_models_method_is_used_as_it_is(starter: Path) -> None:
     own = get_hull("B-Ta-W", "M3GNet-MP-2021.2.8")
     assert level.energy == pytest.approx(own.hull.place({"Ta": 1, "W": 1, "B": 6}, 0.0).hull, abs=1e-9)
     assert not level.carried
-    assert explain([level]).startswith("The ladder starts at the hull 'starter' of B-Ta-W by M3GNet-MP-2021.2.8")
+    assert explain([level]).startswith("Ladders start at the hull 'starter' of B-Ta-W by M3GNet-MP-2021.2.8")
     assert level_at("TaWB6", "AFLOW", aflow_hull()).energy == pytest.approx(PUBLISHED, abs=1e-9)
 
 

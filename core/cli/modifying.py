@@ -9,22 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.cli.common import add, is_json, run_job, table
+from core.cli.generating import add_after, add_sampling, chain_of, take_home
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-TakeHome = Callable[[argparse.Namespace, dict[str, Any]], dict[str, Any]]
 
-
-def add_modify(
-    commands: Any, shared: argparse.ArgumentParser, add_sampling: Callable[[argparse.ArgumentParser], None],
-    take_home: TakeHome,
-) -> None:  # fmt: skip
-    """The command; add_sampling and take_home are what it shares with `generate`."""
-    parser = add(
-        commands, shared, "modify", "a given structure towards a more stable polymorph",
-        lambda asked: take_home(asked, _modify(asked)),
-    )  # fmt: skip
+def add_command(commands: Any, shared: argparse.ArgumentParser) -> None:
+    parser = add(commands, shared, "modify", "a given structure towards a more stable polymorph", _modify)
     parser.add_argument("--model", required=True)
     parser.add_argument("file", type=Path, help="a CIF, POSCAR (CONTCAR) or extended XYZ, told apart by what is in it")
     parser.add_argument("--structure", type=int, default=1, metavar="N", help="of a file with several; default: 1")
@@ -36,42 +28,36 @@ def add_modify(
     cell = parser.add_mutually_exclusive_group()
     cell.add_argument("--primitive", action="store_true", help="reduce it to its primitive cell first")
     cell.add_argument("--conventional", action="store_true", help="take its conventional cell")
-    parser.add_argument("--space-group", nargs="*", type=int, default=[])
+    parser.add_argument(
+        "--space-group", nargs="*", default=[], help="numbers, ranges, symbols, crystal systems: 12 6-10 Fm-3m cubic"
+    )
     parser.add_argument("--energy-change", nargs="*", type=float, default=[], help="eV/atom, negative is more stable")
     add_sampling(parser)
-    if "--relax" not in parser.format_help():
-        parser.add_argument(
-            "--relax", nargs="?", choices=["cell", "positions", "none"], const="cell",
-            help="start and candidates, in the same job; none: energies as drawn",
-        )  # fmt: skip
-        parser.add_argument("--potential", choices=["m3gnet", "chgnet"], default="", help="default: the best one here")
-        parser.add_argument("--symmetrise", action="store_true", help="move candidates onto the group asked for")
-        parser.add_argument("--compare", nargs="*", default=[], help="datasets that candidates must be new against")
+    add_after(parser)
 
 
 def _modify(asked: argparse.Namespace) -> dict[str, Any]:
     from core.data.starts import group_of
     from core.export.bundle import cif_text
     from core.workflows.modify import ModifyParams, check_size, modifier, parse_start, plan, sites_of
+    from core.workflows.starts import read_file
 
+    text, name = read_file(asked.file)
     model = modifier(asked.model)
     most = sites_of(model)
-    structure = _start(asked, most)
+    structure = _start(asked, text, name, most)
     check_size(len(structure), asked.file.name, most)
     params = ModifyParams(
         asked.model,
         cif_text(structure, {}),
         asked.file.name,
-        tuple(asked.space_group),
+        _groups(asked.space_group),
         tuple(asked.energy_change),
         asked.count,
         asked.steps or model.steps,
         asked.seed,
         asked.sampler,
-        symmetrise=asked.symmetrise,
-        compare=tuple(asked.compare),
-        potential=asked.potential if asked.relax or asked.potential else None,
-        relax=asked.relax or "none",
+        **chain_of(asked),
     )
     start = parse_start(params.cif, params.name)
     _check_plan(plan, params, start)
@@ -80,7 +66,17 @@ def _modify(asked: argparse.Namespace) -> dict[str, Any]:
     result = run_job("modify", f"Modify {asked.file.name}", params, asked.device)
     if not is_json(asked) and result.get("start"):
         _print_start(result["start"])
-    return result
+    return take_home(asked, result)
+
+
+def _groups(words: list[str]) -> tuple[int, ...]:
+    from core.data.space_groups import SpaceGroupError, parse_groups
+    from core.workflows.context import UserError
+
+    try:
+        return parse_groups(" ".join(words))
+    except SpaceGroupError as error:
+        raise UserError(str(error)) from error
 
 
 def _check_plan(plan: Callable[..., Any], params: Any, start: Any) -> None:
@@ -89,13 +85,12 @@ def _check_plan(plan: Callable[..., Any], params: Any, start: Any) -> None:
     plan(params, start, unpack_cells([start.cell]))
 
 
-def _start(asked: argparse.Namespace, most: int) -> Structure:
+def _start(asked: argparse.Namespace, text: str, name: str, most: int) -> Structure:
     """The structure that the file and the options name. Raises UserError."""
     from core.data.starts import in_cell
     from core.workflows.context import UserError
-    from core.workflows.starts import order, read_file, read_text
+    from core.workflows.starts import order, read_text
 
-    text, name = read_file(asked.file)
     found = read_text(text, name, tuple(asked.mend))
     if not 1 <= asked.structure <= len(found):
         raise UserError(f"{name} holds {len(found)} structures; --structure {asked.structure} is none of them.")

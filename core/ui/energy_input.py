@@ -1,0 +1,107 @@
+"""Energies to ask for: none, a list, a range, or ladders from a hull."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import streamlit as st
+
+from core.ui.conditions import parse_energies
+from core.workflows.context import UserError
+from core.workflows.hulls import list_hulls
+from core.workflows.ladders import LADDERS, RUNGS
+
+KINDS = ("none", "list", "range", "ladders")
+THINNED = {"21": 1, "11": 2, "5": 5, "3": 10}  # energies of a ladder -> every so manyth
+MAX_ENERGIES = 2000
+
+
+@dataclass(frozen=True)
+class EnergyChoice:
+    """energies in eV/atom, or ladders with the hull they hang on (None: the newest of the model's method)."""
+
+    energies: tuple[float, ...] = ()
+    ladders: tuple[int, ...] = ()
+    every: int = 1
+    hull: int | None = None
+
+
+def energy_input(method: str) -> EnergyChoice | None:
+    """What is asked for; None where it cannot be read, which is said. method: of the energies the model learned."""
+    kind = st.segmented_control(
+        "Formation energies", KINDS, default="none", key="energy",
+        bind="query-params", required=True,
+        help=f"On the scale of the energies that the model learned: {method or 'it names no method'}. "
+        "Ladders are the paper's: down from a hull.",
+    )  # fmt: skip
+    try:
+        if kind == "list":
+            return EnergyChoice(_list())
+        if kind == "range":
+            return EnergyChoice(_range())
+        if kind == "ladders":
+            return _ladders()
+    except UserError as error:
+        st.error(str(error), icon=":material/error:")
+        return None
+    return EnergyChoice()
+
+
+def _list() -> tuple[float, ...]:
+    text = st.text_input(
+        "Energies, eV/atom", "", key="energies", bind="query-params", placeholder="-0.4, -0.3",
+        help="Separated by commas; empty asks for none in particular.",
+    )  # fmt: skip
+    return parse_energies(text)
+
+
+def _range() -> tuple[float, ...]:
+    columns = st.columns(3)
+    first, last, step = (
+        column.number_input(label, least, 20.0, value, jump, format="%g", key=key, bind="query-params")
+        for column, label, key, least, value, jump in (
+            (columns[0], "From, eV/atom", "from", -20.0, -0.3, 0.05),
+            (columns[1], "To, eV/atom", "to", -20.0, -0.5, 0.05),
+            (columns[2], "Step, eV/atom", "step", 0.0, 0.05, 0.01),
+        )
+    )
+    found = energies_between(first, last, step)
+    st.caption(f"{len(found)} energies: {_shown(found)} eV/atom")
+    return found
+
+
+def energies_between(first: float, last: float, step: float) -> tuple[float, ...]:
+    """From the first in steps towards the last, which is met where a step does, eV/atom. Raises UserError."""
+    if not step > 0:
+        raise UserError("A range of energies needs a step larger than 0.")
+    count = int(abs(last - first) / step + 1e-6) + 1
+    if count > MAX_ENERGIES:
+        raise UserError(f"That range holds {count:,} energies; {MAX_ENERGIES:,} is the limit.")
+    sign = 1 if last >= first else -1
+    return tuple(round(first + sign * k * step, 6) for k in range(count))
+
+
+def _ladders() -> EnergyChoice:
+    names = [str(n) for n in LADDERS]
+    chosen = st.pills(
+        "Ladders", names, default=["1"], selection_mode="multi", key="ladders", bind="query-params",
+        help="The paper's three, of 21 energies each.",
+    )  # fmt: skip
+    if not chosen:
+        raise UserError("Choose a ladder, or ask for no energies.")
+    st.caption("  \n".join(f"ladder {n}: {LADDERS[int(n)].about}" for n in chosen))
+    left, right = st.columns(2)
+    hulls = {None: "newest"} | {h.id: f"{h.chemical_system} by {h.method} ({h.name})" for h in reversed(list_hulls())}
+    hull = left.selectbox("Hull they start at", list(hulls), format_func=hulls.__getitem__, key="ladderhull",
+                          bind="query-params")  # fmt: skip
+    rungs = right.segmented_control(
+        "Energies per ladder", list(THINNED), default=str(RUNGS), key="rungs", bind="query-params", required=True,
+        help="Fewer span the same range, evenly.",
+    )  # fmt: skip
+    return EnergyChoice((), tuple(sorted(int(n) for n in chosen)), THINNED[rungs or str(RUNGS)], hull)
+
+
+def _shown(values: tuple[float, ...]) -> str:
+    named = [f"{v:g}" for v in values]
+    text = ", ".join(named if len(named) <= 5 else [*named[:3], "…", named[-1]])
+    return text.replace("-", "−")

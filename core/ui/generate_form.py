@@ -1,0 +1,190 @@
+"""The form of the Generate page. Every choice is in the URL by the widgets' own keys."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import streamlit as st
+
+from core.data.space_groups import compact
+from core.jobs import queue
+from core.ui.after_input import MODES, after_input, relaxation_details
+from core.ui.composition_input import composition_input
+from core.ui.conditions import model_picker, sampler_picker
+from core.ui.devices import devices
+from core.ui.energy_input import THINNED, EnergyChoice, energy_input
+from core.ui.generate_cost import show_cost, show_ladders, show_warnings
+from core.ui.group_input import group_input
+from core.ui.widgets import go, sentences
+from core.workflows.compositions import Cell
+from core.workflows.experiments import FORMULAS, PAPER_GROUPS, TA_W_B, groups_for
+from core.workflows.generate import GenerateParams, check_params, levels_for
+from core.workflows.hulls import list_hulls
+from core.workflows.models import LoadedModel, load_model
+from core.workflows.relax import potential_choices
+
+WHAT = ("compose", "the paper's experiments")
+GROUPS = ("the paper's 19", "of the 19, those the model saw", "all that the model saw")
+
+
+def generate_form(models: Sequence[str]) -> None:
+    """Conditions on the left, model and what follows on the right, what it takes and the start below them."""
+    what = st.segmented_control(
+        "What to generate", WHAT, default=WHAT[0], key="what", bind="query-params", required=True,
+        label_visibility="collapsed",
+    )  # fmt: skip
+    left, right = st.columns([8, 7], gap="large")
+    with right:
+        whole = what == WHAT[0]
+        above, beside = st.columns(2) if whole else (st.container(), None)
+        with above:
+            name = model_picker(list(models), bound=True)
+        model = load_model(name)
+        rest: dict[str, Any] = {}
+        if beside is not None:
+            label = "Candidates per combination"
+            rest["count"] = int(beside.number_input(label, 1, 1000, 8, key="count", bind="query-params"))
+        rest |= after_input(str(model.row.card.get("dataset", "")))
+        rest |= _advanced(name, rest["potential"] is not None and rest["relax"] != "none")
+        device = str(rest.pop("device"))
+        start = st.container()
+    with left:
+        asked = _compose(model) if whole else _experiment(model)
+        params = _hung(GenerateParams(name, **{**rest, **asked})) if asked is not None else None
+    with start:
+        _start(params, model, device)
+
+
+def _advanced(name: str, relaxes: bool) -> dict[str, Any]:
+    """How crystals are drawn, and how they are relaxed."""
+    with st.expander("Advanced: sampler, seed, device, relaxation" if relaxes else "Advanced: sampler, seed, device"):
+        sampler, steps = sampler_picker(name, bound=True)
+        a, b = st.columns(2)
+        seed = int(a.number_input("Seed", 0, 2**31 - 1, 0, key="seed", bind="query-params"))
+        device = b.selectbox("Device", devices(), key="device", bind="query-params")
+        found = {"sampler": sampler, "steps": steps, "seed": seed, "device": device}
+        return found | relaxation_details() if relaxes else found
+
+
+def _compose(model: LoadedModel) -> dict[str, Any] | None:
+    """Compositions, space groups and energies; None where one cannot be read."""
+    seen = model.seen
+    largest = int(seen["natoms"][1]) if seen else None
+    limit = getattr(model.network, "max_sites", None)
+    cells: list[Cell] = composition_input(seen.get("elements", ()), limit, largest)
+    presets = {"all that the model saw": seen.get("space_groups", ()), "the paper's 19": PAPER_GROUPS}
+    groups = group_input(presets)
+    energies = energy_input(model.row.energy_method)
+    if not cells or groups is None or energies is None:
+        return None
+    return {
+        "formulas": tuple(cell.formula for cell in cells),
+        "space_groups": groups,
+        **_energies(energies),
+    }
+
+
+def _energies(choice: EnergyChoice) -> dict[str, Any]:
+    return {
+        "energies": choice.energies,
+        "ladders": choice.ladders,
+        "every": choice.every,
+        "ladder_hull": choice.hull,
+    }
+
+
+def _experiment(model: LoadedModel) -> dict[str, Any]:
+    """The paper's three compositions and ladders, whole or shortened."""
+    st.markdown(
+        "**TaWB₆, TaW₂B₅ and Ta₂WB₅** :small[8 atoms each], three ladders of 21 energies down from the hull, "
+        "and the paper's space groups, one candidate of each: the paper's section 6. The run ends in a table like its "
+        "Table 3, with every run of this experiment that is in the store."
+    )
+    choice = st.radio("Space groups", GROUPS, key="xgroups", bind="query-params")
+    seen = model.seen.get("space_groups", ())
+    groups = {GROUPS[0]: PAPER_GROUPS, GROUPS[1]: groups_for(seen), GROUPS[2]: tuple(seen)}[choice]
+    st.caption(f"{len(groups)}: {compact(groups)}" if groups else "The model saw none of them.")
+    rungs = st.segmented_control(
+        "Energies per ladder", list(THINNED), default="21", key="rungs", bind="query-params", required=True,
+        help="Fewer span the same range, evenly: a shorter run, and a coarser one.",
+    )  # fmt: skip
+    every = THINNED[rungs or "21"]
+    if len(groups) < len(PAPER_GROUPS) or every > 1:
+        st.caption(":material/info: Shortened: the paper asked for 19 groups and 21 energies, 3,591 candidates in all.")
+    return {
+        "formulas": FORMULAS,
+        "space_groups": groups,
+        "ladders": (1, 2, 3),
+        "every": every,
+        "count": 1,
+        "experiment": TA_W_B,
+    }
+
+
+def _hung(params: GenerateParams) -> GenerateParams | None:
+    """Ladders hung on their hull, and what the model never saw; None where there is no such hull, which is said."""
+    with sentences():
+        if params.ladders:
+            levels = levels_for(params)
+            params = replace(params, levels=tuple(level.energy for level in levels))
+            show_ladders(levels, params)
+        show_warnings(params, load_model(params.model))
+        return params
+    return None
+
+
+def _start(params: GenerateParams | None, model: LoadedModel, device: str) -> None:
+    """What it takes, and the button."""
+    if params is not None:
+        with sentences():
+            count = show_cost(params, model, device)
+            label = f"Generate {count:,} candidate{'s' if count != 1 else ''}"
+            if st.button(label, type="primary", icon=":material/auto_awesome:", width="stretch"):
+                go("*", job=queue.submit("generate", title_of(params), check_params(params), device))
+            return
+    st.button("Generate", type="primary", icon=":material/auto_awesome:", disabled=True, width="stretch")
+
+
+def title_of(params: GenerateParams) -> str:
+    """What the job is called."""
+    if params.experiment:
+        return f"The paper's experiments with {params.model}"
+    more = f" and {len(params.formulas) - 3} more" if len(params.formulas) > 3 else ""
+    return f"Generate {', '.join(params.formulas[:3])}{more}"
+
+
+def url_of(params: GenerateParams) -> dict[str, str]:
+    """The form's URL for a run like this one, with the next seed: other candidates of the same wish."""
+    plain = GenerateParams(params.model, params.formulas)
+    found = {"model": params.model, "formula": ", ".join(params.formulas), "groups": compact(params.space_groups)}
+    found |= {"seed": str(params.seed + 1), "steps": str(params.steps), "sampler": params.sampler}
+    found |= {} if params.count == plain.count else {"count": str(params.count)}
+    found["then"] = next(name for name, mode in MODES.items() if mode == _mode(params))
+    if params.potential is not None:
+        method = next((c.method for c in potential_choices() if c.key == params.potential and not c.problem), "")
+        found |= {"potential": method, "fmax": f"{params.fmax:g}", "rsteps": str(params.relax_steps)}
+        found |= {"processes": str(params.processes), "keep": "true" if params.keep_symmetry else ""}
+        found["hull"] = next((f"{h.chemical_system} ({h.name})" for h in list_hulls() if h.id == params.hull), "")
+    found |= {"symmetrise": "true" if params.symmetrise else ""}
+    if params.experiment:
+        found |= {"what": WHAT[1], "formula": "", "groups": "", "count": ""}
+    found |= _energies_of(params)
+    return {key: value for key, value in found.items() if value}
+
+
+def _mode(params: GenerateParams) -> str | None:
+    return None if params.potential is None else params.relax
+
+
+def _energies_of(params: GenerateParams) -> dict[str, str]:
+    if not params.ladders:
+        listed = ", ".join(f"{e:g}" for e in params.energies)
+        return {"energy": "list", "energies": listed} if listed else {}
+    rungs = next((name for name, every in THINNED.items() if every == params.every), "21")
+    if params.experiment:
+        return {"rungs": rungs}
+    hull = next((h for h in list_hulls() if h.id == params.ladder_hull), None)
+    name = f"{hull.chemical_system} by {hull.method} ({hull.name})" if hull else ""
+    return {"energy": "ladders", "rungs": rungs, "ladderhull": name}
