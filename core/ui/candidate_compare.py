@@ -31,7 +31,8 @@ def show_comparison(ids: Sequence[int], placing: Placing | None) -> None:
         else:
             st.warning("A cell that is not finite cannot be drawn.", icon=":material/info:")
         st.markdown(_verdict(found))
-        st.dataframe(differences(found), hide_index=True, placeholder=NONE)
+        table = differences(found)
+        st.dataframe(table, hide_index=True, placeholder=NONE, height=38 + 35 * len(table))
 
 
 def _verdict(found: Comparison) -> str:
