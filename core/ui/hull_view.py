@@ -11,7 +11,7 @@ import streamlit as st
 from core.crystals import unpack_cells
 from core.data.formulas import parse_formula
 from core.ui import hull_charts as charts
-from core.ui.viewer import show_crystal
+from core.ui.crystal_view import show_structure
 from core.ui.widgets import energy, go, page, pages, pick_row, picked, plain, selected, selected_int
 from core.workflows.hulls import HullView, PlacedCandidate
 from db.tables import HullEntry
@@ -168,7 +168,7 @@ def show_phase(view: HullView, entry: HullEntry) -> None:
         st.table(facts, border="horizontal")
     with left:
         if entry.cell:
-            show_crystal(unpack_cells([entry.cell]), height=380)
+            show_structure(unpack_cells([entry.cell]), key="phase", name=entry.label, height=420, details="below")
         else:
             st.info("This hull holds no structure of it.", icon=":material/info:")
 
