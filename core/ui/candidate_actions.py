@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import streamlit as st
 
+from core.export.structures import FORMATS
 from core.ui.candidate_compare import show_comparison
 from core.ui.candidate_drawing import GRID, draw_grid
 from core.ui.candidate_table import picked_asked, put_picked
@@ -151,8 +152,9 @@ def _take_home(scope: Scope, count: int) -> None:
     _bound(count, MAX_BUNDLED)
     ids = workflow.ids_of(scope, MAX_BUNDLED)
     hull = selected_int("hull")
-    with st.container(border=True):
-        st.markdown("**Take home**")
+    left, right = st.columns(2, gap="large")
+    with left, st.container(border=True):
+        st.markdown("**The bundle**")
         st.caption("A zip of CIFs (as generated and relaxed), candidates.csv, candidates.extxyz and manifest.json.")
         st.download_button(
             f"Download {len(ids)}",
@@ -163,6 +165,22 @@ def _take_home(scope: Scope, count: int) -> None:
             icon=":material/download:",
             disabled=not ids,
         )
+    with right, st.container(border=True):
+        st.markdown("**The structures alone**")
+        kind = segments("Format", {k: f.label for k, f in FORMATS.items()}, "format")
+        many = len(ids) > 1
+        form = FORMATS[kind]
+        zipped = many and kind != "extxyz"
+        st.download_button(
+            f"{form.label} of {len(ids)}",
+            data=lambda: workflow.files_of(scope, kind, MAX_BUNDLED)[0],
+            file_name=f"candidates-{kind}.zip" if zipped else f"candidates{form.ending}",
+            mime="application/zip" if zipped else form.mime,
+            on_click="ignore",
+            icon=":material/download:",
+            disabled=not ids,
+        )
+        st.caption("As relaxed, where they were.")
 
 
 def _on_hull(scope: Scope) -> None:

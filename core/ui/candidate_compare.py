@@ -26,12 +26,10 @@ def show_comparison(ids: Sequence[int], placing: Placing | None) -> None:
         for column, side in zip(st.columns(2), (found.left, found.right), strict=True):
             state = "as relaxed" if side.relaxed else "as generated"
             column.markdown(f"**{plain(side.row.candidate.formula)}** :small[candidate {side.row.name}, {state}]")
-        if all(bool(s.crystals.lattice.isfinite().all()) for s in (found.left, found.right)):
-            draw_pair(found.left.crystals, found.right.crystals)
-        else:
-            st.warning("A cell that is not finite cannot be drawn.", icon=":material/info:")
+        draw_pair(found.left.row, found.right.row)
         st.markdown(_verdict(found))
-        st.dataframe(differences(found), hide_index=True, placeholder=NONE)
+        table = differences(found)
+        st.dataframe(table, hide_index=True, placeholder=NONE, height=38 + 35 * len(table))
 
 
 def _verdict(found: Comparison) -> str:

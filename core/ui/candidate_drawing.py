@@ -1,18 +1,16 @@
-"""Crystals of candidates in 3D: one, two side by side, many in one canvas."""
+"""Crystals of candidates in 3D: two side by side, many in one canvas."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
-from typing import Any
 
 import streamlit as st
 import torch
 
 from core.crystals import Crystals
-from core.ui import viewer
 from core.ui.candidate_words import group_words
-from core.ui.viewer import grid_html, show_crystal, show_legend
+from core.ui.viewer import grid_html, pair_html, show_legend
 from core.ui.widgets import energy
 from core.workflows.candidates import Row, crystal_of
 
@@ -21,25 +19,11 @@ _COLUMNS = 4
 _ROW = 230  # pixels
 
 
-def draw_one(crystals: Crystals, key: str, name: str, height: int = 420) -> None:
-    """The viewer with all its controls; a cell that is not finite is said to be so."""
-    if not bool(crystals.lattice.isfinite().all()):
-        st.warning("Its cell is not finite: there is nothing to draw.", icon=":material/info:")
-        return
-    try:
-        from core.ui.crystal_view import show_structure
-    except ImportError:
-        show_crystal(crystals, height=height)
-    else:
-        show_structure(crystals, 0, key=key, name=name, height=height)
-
-
-def draw_pair(left: Crystals, right: Crystals, height: int = 380) -> None:
-    """Two crystals side by side in one canvas; what turns one turns the other."""
-    linked: Any = getattr(viewer, "pair_html", None)
-    html = linked(left, right, height) if linked else grid_html([_batch([left, right])], height)
-    st.iframe(html, height=height + 8)
-    show_legend(sorted({*_numbers(left), *_numbers(right)}))
+def draw_pair(left: Row, right: Row, height: int = 400) -> None:
+    """Two candidates side by side in one canvas; what turns one turns the other."""
+    sides = crystal_of(left), crystal_of(right)
+    st.iframe(pair_html(*sides, height, titles=(left.name, right.name)), height=height + 8)
+    show_legend(sorted({z for one in sides for z in _numbers(one)}))
 
 
 def draw_grid(rows: Sequence[Row]) -> None:

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import streamlit as st
 
 from core.energy.potential import shortest_distances
-from core.ui.candidate_drawing import draw_one
 from core.ui.candidate_words import NONE, balance, group_named, number, state, verdict
+from core.ui.crystal_view import show_structure
 from core.ui.hull_view import competitors
 from core.ui.relaxation_player import show_player
 from core.ui.widgets import energy, page, plain, segments, sentences
@@ -25,7 +25,8 @@ def show_one(row: Row, placing: Placing | None = None, notes: bool = True) -> No
     with left:
         relaxed = row.relaxed and _which(row) == "relaxed"
         crystals = crystal_of(row, relaxed)
-        draw_one(crystals, f"one-{candidate.id}-{relaxed}", f"{row.name}_{candidate.formula}")
+        name = f"{row.name}_{candidate.formula}{'_relaxed' if relaxed else ''}"
+        show_structure(crystals, key=f"one-{candidate.id}-{relaxed}", name=name, details="below")
     with right:
         words = f"as relaxed with {row.relaxation.method}" if relaxed and row.relaxation else "as generated"
         st.markdown(f"**{plain(candidate.formula)}** :small[candidate {row.name}, {plain(words)}]")

@@ -41,7 +41,7 @@ def show_candidates() -> None:
         verdict_pills()
     with right:
         hull_choice()
-    left, right = st.columns([5, 3], vertical_alignment="bottom")
+    left, right, _ = st.columns([2.4, 2.8, 2.8], vertical_alignment="bottom")  # the table's tools hover over the last
     with left:
         view = segments("Show", views, "show", "rows", "pick", "candidate", of=binned)
     with right:

@@ -151,7 +151,7 @@ def column_config(data: pd.DataFrame) -> dict[str, Any]:
         ENERGY: known.NumberColumn(format="%.3f", width=110, help="Formation energy, relaxed"),
         METHOD: known.TextColumn(width=66, help="Whose energy it is; the whole name stands below the table"),
         VERDICT: known.MultiselectColumn(
-            options=list(BADGES), color=list(BADGES.values()), width=157, help="Checked as it was drawn"
+            options=list(BADGES), color=list(BADGES.values()), width=168, help="Checked as it was drawn"
         ),
         FOUND: known.TextColumn(width=70, help="Space group found: of the relaxed cell, else as drawn"),
         ASKED: known.TextColumn(width=70, help="Space group asked for"),

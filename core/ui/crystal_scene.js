@@ -51,6 +51,12 @@ class Scene {
 
   ground(dark) { this.view.setBackgroundColor(dark ? "#14181b" : "#fcfcfb", 1); } // what is translucent needs one
 
+  once(work) { // 3Dmol draws after every single change: here only when all of them are made
+    this.view.show = () => this.view;
+    try { work(); } finally { delete this.view.show; }
+    this.view.render();
+  }
+
   // most: every atom of n cells with those on the boundary counted once
   fits(cell, n) { return cell.frac.length * n[0] * n[1] * n[2] <= MOST; }
 

@@ -16,6 +16,7 @@ from core.data.formulas import FormulaError, parse_formula, reduced_formula
 from core.energy.hull import HullError, Place
 from core.energy.load import default_choice
 from core.evaluation.matching import rms_distance
+from core.export.structures import export_many
 from core.settings import settings
 from core.workflows.context import UserError
 from core.workflows.hulls import get_hull_by_id, list_hulls, place_candidates
@@ -336,6 +337,20 @@ def crystal_of(row: Row, relaxed: bool = True) -> Crystals:
     """The crystal of a candidate: as relaxed where that is wanted and was done, else as generated."""
     cell = row.relaxation.cell if relaxed and row.relaxation else None
     return unpack_cells([cell or row.candidate.cell])
+
+
+def files_of(scope: Scope, format: str, most: int) -> tuple[bytes, str, str]:
+    """(content, file name, MIME type) of the scope's first `most` in a format of `core.export.structures.FORMATS`.
+
+    As relaxed where they were; what has no finite cell is left out. Raises UserError where nothing is left.
+    """
+    found = [(row, crystal_of(row)) for row in get_rows(ids_of(scope, most), scope.placing)]
+    found = [(row, c) for row, c in found if bool(c.lattice.isfinite().all())]
+    names = [f"{row.name}_{row.candidate.formula}{'_relaxed' if row.relaxed else ''}" for row, _ in found]
+    try:
+        return export_many([to_structures(c)[0] for _, c in found], names, format)
+    except ValueError as error:
+        raise UserError(str(error)) from error
 
 
 def place_of(row: Row, placing: Placing) -> Place | None:

@@ -71,16 +71,22 @@ def test_from_a_file_to_a_bundle(app: AppServer, watched: Watched, tmp_path: Pat
     page.get_by_text("Relax them and see them against the hull").click()
 
     expect(page.get_by_role("heading", name="Candidates", level=1)).to_be_visible()
+    main = page.get_by_test_id("stMain")
+    main.get_by_text("Relax", exact=True).click()
     page.get_by_role("button", name=re.compile(r"^Relax \d")).click()
+    page.wait_for_url("**job=**")
+    main.get_by_text("On the hull", exact=True).click()
     expect(page.get_by_text(re.compile(r"Lowest: .*eV/atom (above|below) this hull"))).to_be_visible(
         timeout=120 * SECONDS
     )
     expect(page.get_by_text("no discovery yet")).to_be_visible()
+    main.get_by_text("View", exact=True).click()
     page.get_by_text("How it relaxed").click()
     player = page.frame_locator("iframe").last
     expect(player.locator("#now")).to_contain_text("step 0 ·")
     player.get_by_role("button", name="Play").click()
     expect(player.locator("#now")).not_to_contain_text("step 0 ·")
+    main.get_by_text("Take home", exact=True).click()
     with zipfile.ZipFile(Path(download(page, re.compile(r"^Download \d")).path())) as archive:
         names = archive.namelist()
         assert {"candidates.csv", "candidates.extxyz", "manifest.json"} <= set(names)
