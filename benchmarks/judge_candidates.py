@@ -1,8 +1,8 @@
 """How fast candidates are judged: `python -m benchmarks.judge_candidates [COUNT] [--formula F] [--processes N]`.
 
-Draws COUNT candidates of one formula with the starter generator, in a store of its own, and prints the rate of each step
-and of `Keeper.keep`, which does them all and writes the rows. Then the worst case of telling what is unique: cells of
-those candidates widened until all of them are valid, so that nearly all pairs have to be compared.
+Draws COUNT candidates of one formula with the starter generator, in a store of its own, and prints the rate of each
+step and of `Keeper.keep`, which does them all and writes the rows. Then the worst case of telling what is unique: cells
+of those candidates widened until all of them are valid, so that nearly all pairs have to be compared.
 """
 
 from __future__ import annotations
@@ -104,9 +104,8 @@ def report_worst(cells: list[Cell], processes: int) -> None:
     with MatchPool(processes) as pool:
         pool.submit_cells([(cells[0], cells[0])]).result()
         found = timed(f"the same with {processes} processes", len(cells), lambda: repeats(cells, Family(), pool))
-    print(
-        f"  different: {len(cells) - sum(alone)}; verdicts that differ: {sum(a != b for a, b in zip(alone, found, strict=True))}"
-    )
+    differ = sum(a != b for a, b in zip(alone, found, strict=True))
+    print(f"  different: {len(cells) - sum(alone)}; verdicts that differ: {differ}")
 
 
 def main() -> None:
