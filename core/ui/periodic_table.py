@@ -76,7 +76,12 @@ def element_picker(label: str, key: str, default: Collection[str] = (), most: in
     pick = alt.selection_point(name="pick", fields=["element"], on="click")
     colour = alt.condition("datum.chosen", alt.value(_CHOSEN), alt.value(_EMPTY))
     chart = _table(data, _cells(data).encode(color=colour, tooltip=["element:N"]).add_params(pick), size=26)
-    event = st.altair_chart(chart, on_select="rerun", key=f"{key}-table-{st.session_state[clicks]}")
+    event = st.altair_chart(
+        chart,
+        on_select="rerun",
+        key=f"{key}-table-{st.session_state[clicks]}",
+        alt="Periodic table: a click chooses an element; the field above it does so by keyboard",
+    )
     for picked in event.get("selection", {}).get("pick", []):
         before = list(st.session_state[key])
         symbol = picked["element"]
