@@ -67,14 +67,24 @@ def _overview(dataset: Dataset, chosen: Selection) -> None:
     with left:
         by_energy = st.toggle("Colour by mean formation energy", disabled=found.energy is None, key="by-energy")
         table = periodic_table.heat_map(found.elements, by_energy)
-        event = st.altair_chart(table, on_select="rerun", key=f"elements-{version}-{by_energy}")
+        event = st.altair_chart(
+            table,
+            on_select="rerun",
+            key=f"elements-{version}-{by_energy}",
+            alt="Periodic table: structures of each element; with the field Elements above the keyboard chooses too",
+        )
         if hit := picked(event):
             choose(element=hit["element"])
     with right:
         many = len([g for g in found.groups if g])
         which = f"the 25 most frequent of {many}; click one to filter" if many > 25 else "click one to filter"
         st.markdown(f"**Space groups** :small[{which}]")
-        event = st.altair_chart(charts.space_groups(found.groups), on_select="rerun", key=f"groups-{version}")
+        event = st.altair_chart(
+            charts.space_groups(found.groups),
+            on_select="rerun",
+            key=f"groups-{version}",
+            alt="Bars: structures in each space group",
+        )
         if hit := picked(event):
             choose(group=hit["space group"])
     left, middle, right = st.columns(3, gap="medium")
@@ -83,19 +93,34 @@ def _overview(dataset: Dataset, chosen: Selection) -> None:
         if found.energy is None:
             st.caption("These structures have no energies.")
         else:
-            event = st.altair_chart(charts.energies(*found.energy), on_select="rerun", key=f"energy-{version}")
+            event = st.altair_chart(
+                charts.energies(*found.energy),
+                on_select="rerun",
+                key=f"energy-{version}",
+                alt="Histogram: structures by formation energy in eV/atom",
+            )
             st.caption("The outermost bars hold what lies beyond.")
             if hit := picked(event):
                 choose(energy=tuple(hit["low"]))
     with middle:
         st.markdown("**Atoms per cell** :small[brush to filter]")
-        event = st.altair_chart(charts.cell_sizes(found.atoms), on_select="rerun", key=f"atoms-{version}")
+        event = st.altair_chart(
+            charts.cell_sizes(found.atoms),
+            on_select="rerun",
+            key=f"atoms-{version}",
+            alt="Histogram: structures by atoms per cell",
+        )
         if hit := picked(event):
             choose(atoms=(float(np.ceil(hit["low"][0])), float(np.floor(hit["low"][1]))))
     with right:
         st.markdown("**Coordinates** :small[of the sites; brush to filter]")
         chart = charts.coordinates(*found.coordinates)
-        event = st.altair_chart(chart, on_select="rerun", key=f"coordinates-{version}")
+        event = st.altair_chart(
+            chart,
+            on_select="rerun",
+            key=f"coordinates-{version}",
+            alt="Histogram: sites by fractional coordinate along a, b and c",
+        )
         if hit := picked(event):
             choose(coordinate=tuple(hit["coordinate"]))
         if found.sampled < found.structures:
@@ -130,7 +155,7 @@ def _polymorphs(dataset: Dataset, chosen: Selection) -> None:
     table, chart = st.columns([3, 2], gap="large")
     with chart:
         st.markdown("**Polymorphs per formula**")
-        st.altair_chart(charts.group_sizes(found.count))
+        st.altair_chart(charts.group_sizes(found.count), alt="Bars: formulas by number of polymorphs")
     with table:
         offset = pages(len(found.formula), PAGE, "rows")
         part = slice(offset, offset + PAGE)
@@ -152,6 +177,7 @@ def _polymorphs(dataset: Dataset, chosen: Selection) -> None:
             column_config={c: st.column_config.NumberColumn(format="%.4f") for c in frame.columns[2:]},
             height=min(330, 38 + 35 * len(frame)),
             placeholder="",
+            alt="Formulas; select a row to see its polymorphs",
         )
     at = event["selection"]["rows"]
     wanted = names[at[0]] if at else selected("group_of") or names[0]
@@ -227,6 +253,7 @@ def _structures(dataset: Dataset, chosen: Selection) -> None:
         column_config={ENERGY: st.column_config.NumberColumn(format="%.4f")},
         height=min(320, 38 + 35 * len(frame)),
         placeholder="",
+        alt="Structures; select a row to see one in 3D",
     )
     at = min((event["selection"]["rows"] or [0])[0], len(part) - 1)
     row = int(part[at])

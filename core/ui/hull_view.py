@@ -43,8 +43,16 @@ def show_plot(picture: charts.HullPicture, key: str) -> str | None:
         return None
     chart = charts.binary(picture) if len(picture.elements) == 2 else charts.ternary(picture)
     width: Literal["stretch", "content"] = "stretch" if len(picture.elements) == 2 else "content"
-    hit = picked(st.altair_chart(chart, width=width, on_select="rerun", key=key))
+    hit = picked(st.altair_chart(chart, width=width, on_select="rerun", key=key, alt=_said(picture)))
     return str(hit["key"]) if "key" in hit else None
+
+
+def _said(picture: charts.HullPicture) -> str:
+    """What a plot shows, for those who do not see it."""
+    stable = sorted({str(p["formula"]) for p in picture.phases if p["above_hull"] <= 1e-9})
+    known = f"; on it: {', '.join(stable[:20])}" if stable else ""
+    more = f"; {len(picture.candidates)} candidates over it" if picture.candidates else ""
+    return f"Convex hull of {'-'.join(picture.elements)}, formation energy in eV/atom{known}{more}; Phases lists all"
 
 
 def show_lowest(view: HullView, candidates: Sequence[PlacedCandidate]) -> None:
@@ -142,7 +150,7 @@ def phases_table(view: HullView) -> None:
     formats = {n: st.column_config.NumberColumn(format="%.4f") for n in columns if "eV" in n}
     key = f"phases-{view.row.id}-{offset}-{wanted}-{held}-{stable}-{shown}"
     at = next((i for i, e in enumerate(listed) if e.id == shown), None)
-    chosen = pick_row(frame, key, formats, at, most=420)
+    chosen = pick_row(frame, key, formats, at, most=420, alt="Phases of the hull; select one to see it")
     st.caption("Select a phase to see it.")
     if chosen is not None:
         go(phase=listed[chosen].id)

@@ -20,10 +20,15 @@ from core.workflows.models import config_of, delete_model, is_shipped, rename_mo
 from db.tables import Model
 
 MOST_TO_DOWNLOAD = 1024**3  # bytes
-_COLUMNS = {
-    "parameters (M)": st.column_config.NumberColumn(format="%.2f"),
-    "match rate (field)": st.column_config.NumberColumn(format="%.1f %%", help="on validation structures"),
-    "validation loss": st.column_config.NumberColumn(format="%.4f"),
+_COLUMNS = {  # pixels: all of them stand beside each other on a laptop
+    "task": st.column_config.Column(width=92),
+    "method": st.column_config.Column(width=92),
+    "network": st.column_config.Column(width=120),
+    "parameters (M)": st.column_config.NumberColumn(format="%.2f", width=100),
+    "dataset": st.column_config.Column(width=72),
+    "match rate (paper)": st.column_config.NumberColumn(format="%.1f %%", help="on validation structures", width=118),
+    "validation loss": st.column_config.NumberColumn(format="%.4f", width=98),
+    "made": st.column_config.Column(width=86),
 }
 
 
@@ -32,7 +37,7 @@ def models_table(models: list[Model], shown: str) -> None:
     names = [m.name for m in models]
     frame = pd.DataFrame([_row(m) for m in models])
     key = f"models-{shown}-{hashlib.sha256(repr(names).encode()).hexdigest()[:8]}"
-    chosen = pick_row(frame, key, _COLUMNS, names.index(shown))
+    chosen = pick_row(frame, key, _COLUMNS, names.index(shown), alt="Models; select a row to see one")
     if chosen is not None:
         go("job", model=names[chosen])
 
@@ -49,7 +54,7 @@ def _row(model: Model) -> dict[str, object]:
         "network": f"{config.get('network', '–')} {preset}".strip(),
         "parameters (M)": None if parameters is None else parameters / 1e6,
         "dataset": str(card.get("dataset") or "–"),
-        "match rate (field)": None if rate is None else 100 * rate,
+        "match rate (paper)": None if rate is None else 100 * rate,
         "validation loss": words.number(words.metrics_of(card), "validation_loss"),
         "made": str(card.get("made") or f"{model.created_at:%Y-%m-%d}"),
     }
@@ -116,9 +121,9 @@ def show_card(model: Model) -> None:
     columns[0].metric("task", plain(model.task))
     columns[1].metric("parameters", words.millions(words.number(card, "parameters")))
     columns[2].metric(
-        "match rate (field)",
+        "match rate (paper)",
         words.percent(rate),
-        help="Share of validation structures that it draws again, by the field's tolerances: ltol 0.3, stol 0.5, 10°.",
+        help="Share of validation structures that it draws again, by the paper's tolerances: ltol 0.2, stol 0.3, 5°.",
     )
     loss = words.number(words.metrics_of(card), "validation_loss")
     columns[3].metric("validation loss", "–" if loss is None else f"{loss:.4f}")

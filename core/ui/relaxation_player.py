@@ -36,7 +36,7 @@ def show_player(candidate_id: int, method: str) -> None:
             f"{int(trajectory.step[-1])} steps with {plain(method)} ({len(trajectory)} kept): the energy changed by "
             f"{change:+.4f} eV/atom, the largest force from {first:.2f} to {last:.3f} eV/Å.{_groups(trajectory)}"
         )
-        st.iframe(player_html(trajectory), height=_HEIGHT + 8)
+        st.iframe(player_html(trajectory), height=_HEIGHT + 8, alt="The relaxation, step by step")
         show_legend(trajectory.crystals.numbers[0][trajectory.crystals.mask[0]].tolist())
 
 

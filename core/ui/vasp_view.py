@@ -101,13 +101,14 @@ def show_results(result: Mapping[str, Any]) -> None:
             hide_index=True,
             column_config={k: st.column_config.NumberColumn(format=form) for k, form in _NUMBERS.items()},
             height="auto" if len(rows) <= 10 else 420,
+            alt="Results of VASP",
         )
     if problems:
         nothing = "No result was kept. " if not result["stored"] else ""
         first = plain(f"{problems[0][0]}: {problems[0][1]}")
         more = f" and {len(problems) - 1} more, listed below" if len(problems) > 1 else ""
         st.warning(f"{nothing}{counted(len(problems), 'file')} not taken: {first}{more}.", icon=":material/report:")
-        st.dataframe(pd.DataFrame(problems, columns=["file", "why"]), hide_index=True)
+        st.dataframe(pd.DataFrame(problems, columns=["file", "why"]), hide_index=True, alt="Files that were not taken")
     for method, energies in result["references"].items():
         listed = ", ".join(f"{e} {v:.4f}".replace("-", "−") for e, v in energies.items()) or "none"
         st.caption(f"Elemental references of {plain(method)} (eV/atom): {listed}.")

@@ -28,7 +28,8 @@ AXES = {"a": "#c0504d", "b": "#4f8f4f", "c": "#4a6fb5"}
 
 def show_crystal(crystals: Crystals, index: int = 0, height: int = 400) -> None:
     """Draw one crystal of a batch with its cell, axes and a legend of its elements."""
-    st.iframe(crystal_html(crystals, index, height), height=height + 8)
+    alt = f"Crystal of {crystals.formula(index)} in 3D; drag to turn it, scroll to zoom"
+    st.iframe(crystal_html(crystals, index, height), height=height + 8, alt=alt)
     show_legend(crystals.numbers[index][crystals.mask[index]].tolist())
 
 

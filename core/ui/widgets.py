@@ -118,11 +118,16 @@ def segments(
 
 
 def pick_row(
-    frame: pd.DataFrame, key: str, columns: Mapping[str, Any] | None = None, shown: int | None = None, most: int = 330
+    frame: pd.DataFrame,
+    key: str,
+    columns: Mapping[str, Any] | None = None,
+    shown: int | None = None,
+    most: int = 330,
+    alt: str = "Select a row to open it",
 ) -> int | None:
     """A table of which one row can be chosen; returns the row that was chosen now, None for the one that is `shown`.
 
-    columns: column_config; most: pixels, after which it scrolls
+    columns: column_config; most: pixels, after which it scrolls; alt: what it is, for screen readers
     """
     event = st.dataframe(
         frame,
@@ -134,6 +139,7 @@ def pick_row(
         column_config=columns,
         height=min(most, 40 + 35 * len(frame)),
         placeholder="–",
+        alt=alt,
     )
     rows = [i for i in event["selection"]["rows"] if i < len(frame) and i != shown]
     return rows[0] if rows else None
@@ -189,7 +195,7 @@ def job_card(job: Job, key: str, more: bool = True) -> None:
     """Title, status, progress and what can be done about it; `more`: a training's numbers, and the way to its page."""
     state = trainings.state_of(job) if job.kind == "train" else job.status
     with st.container(border=True):
-        title, action = st.columns([3, 2] if job.kind == "train" else [5, 1], vertical_alignment="center")
+        title, action = st.columns([3, 2] if job.kind == "train" else [3, 1], vertical_alignment="center")
         icon = _ICONS.get(job.kind, "auto_awesome")
         title.markdown(f":material/{icon}: **{plain(job.title)}** {badge(state)} :small[job {job.id}]")
         with action.container(horizontal=True, horizontal_alignment="right"):
@@ -212,6 +218,8 @@ def _card_state(job: Job, state: str) -> None:
         st.caption(f"Waiting for {job.device}: {ahead} before it in the queue." if ahead else f"Next on {job.device}.")
     elif state == "failed":
         st.error(said(job.error) or "It failed; the log says more.", icon=":material/error:")
+        if queue.is_refused(job):
+            st.caption("Change that and start a new one: this one would fail in the same way again.")
     elif state == "lost":
         st.warning("Its process disappeared. " + ("It is being started again." if is_active(job) else "Resume it."))
     elif state == "paused":
@@ -224,7 +232,7 @@ def _job_action(job: Job, key: str) -> None:
         asked = job.cancel_requested_at is not None
         if st.button("Stopping …" if asked else "Cancel", key=f"{key}-cancel", disabled=asked):
             _do(queue.cancel, job.id)
-    elif job.status in queue.RESUMABLE and st.button("Resume", key=f"{key}-resume"):
+    elif queue.can_resume(job) and st.button("Resume", key=f"{key}-resume"):
         _do(queue.resume, job.id)
 
 
@@ -242,7 +250,7 @@ def training_actions(job: Job, key: str) -> None:
         _give_up(job, key, "Cancel", "It stops, and what it has learned is thrown away. *Pause* keeps it.")
     elif job.status == "queued":
         _job_action(job, key)
-    elif job.status in queue.RESUMABLE:
+    elif queue.can_resume(job):
         goes_on = trainings.can_go_on(job)
         label, icon = ("Resume", ":material/play_arrow:") if goes_on else ("Start again", ":material/replay:")
         if st.button(label, key=f"{key}-resume", icon=icon):
