@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 _ABOUT = (
     "New crystals of a composition: drawn, judged (distances, volume, space group, repeats, known structures) and, "
     "with --relax, relaxed and placed on a hull, as one job. Energies are on the scale of the method that the model "
-    "learned from; ladders are the paper's, of 21 energies down from a hull: 1 in steps of 0.01 eV/atom, 2 in steps of 0.1, "
-    "3 from 1 eV below it in steps of 0.01. A hull of another method lends its ladder as the same offsets from a hull "
-    "of the model's method."
+    "learned from; ladders are the paper's, of 21 energies down from a hull: 1 in steps of 0.01 eV/atom, 2 in steps of "
+    "0.1, 3 from 1 eV below it in steps of 0.01. A hull of another method lends its ladder as the same offsets from "
+    "a hull of the model's method."
 )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from functools import cache
 
 import streamlit as st
 
 from core.data.space_groups import CRYSTAL_SYSTEMS, symbols
 from core.samplers.registry import draws_of
-from core.ui.widgets import plain, selected
+from core.ui.widgets import go, plain, selected
 from core.workflows.context import UserError
 from core.workflows.models import load_model
 
@@ -67,6 +68,20 @@ def sampler_picker(name: str, bound: bool = False) -> tuple[str, int]:
         return "", 1
     steps = st.number_input("Steps of the sampler", 1, 1000, model.steps, key=f"steps-{name}")
     return ("" if way is None or way == ways[0] else way), int(steps)
+
+
+def drop_infinite(*names: str) -> None:
+    """Take numbers out of the URL that no widget can hold (1e999), before widgets read it."""
+    bad = [name for name in names if _infinite(selected(name) or "")]
+    if bad:
+        go(*bad)
+
+
+def _infinite(text: str) -> bool:
+    try:
+        return math.isinf(float(text))
+    except ValueError:
+        return False
 
 
 def _bound_sampler(ways: tuple[str, ...], usual: int) -> tuple[str, int]:

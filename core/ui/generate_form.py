@@ -12,7 +12,7 @@ from core.data.space_groups import compact
 from core.jobs import queue
 from core.ui.after_input import MODES, after_input, relaxation_details
 from core.ui.composition_input import composition_input
-from core.ui.conditions import model_picker, sampler_picker
+from core.ui.conditions import drop_infinite, model_picker, sampler_picker
 from core.ui.devices import devices
 from core.ui.energy_input import THINNED, EnergyChoice, energy_input
 from core.ui.generate_cost import show_cost, show_ladders, show_warnings
@@ -26,11 +26,13 @@ from core.workflows.models import LoadedModel, load_model
 from core.workflows.relax import potential_choices
 
 WHAT = ("compose", "the paper's experiments")
+_NUMBERS = ("count", "seed", "steps", "atoms", "z", "from", "to", "step", "fmax", "rsteps", "processes")
 GROUPS = ("the paper's 19", "of the 19, those the model saw", "all that the model saw")
 
 
 def generate_form(models: Sequence[str]) -> None:
     """Conditions on the left, model and what follows on the right, what it takes and the start below them."""
+    drop_infinite(*_NUMBERS)
     what = st.segmented_control(
         "What to generate", WHAT, default=WHAT[0], key="what", bind="query-params", required=True,
         label_visibility="collapsed",
@@ -155,10 +157,11 @@ def title_of(params: GenerateParams) -> str:
     return f"Generate {', '.join(params.formulas[:3])}{more}"
 
 
-def url_of(params: GenerateParams) -> dict[str, str]:
+def url_of(params: GenerateParams) -> dict[str, str | list[str]]:
     """The form's URL for a run like this one, with the next seed: other candidates of the same wish."""
     plain = GenerateParams(params.model, params.formulas)
-    found = {"model": params.model, "formula": ", ".join(params.formulas), "groups": compact(params.space_groups)}
+    found: dict[str, str | list[str]] = {"model": params.model, "compare": list(params.compare)}
+    found |= {"formula": ", ".join(params.formulas), "groups": compact(params.space_groups)}
     found |= {"seed": str(params.seed + 1), "steps": str(params.steps), "sampler": params.sampler}
     found |= {} if params.count == plain.count else {"count": str(params.count)}
     found["then"] = next(name for name, mode in MODES.items() if mode == _mode(params))
@@ -178,7 +181,7 @@ def _mode(params: GenerateParams) -> str | None:
     return None if params.potential is None else params.relax
 
 
-def _energies_of(params: GenerateParams) -> dict[str, str]:
+def _energies_of(params: GenerateParams) -> dict[str, str | list[str]]:
     if not params.ladders:
         listed = ", ".join(f"{e:g}" for e in params.energies)
         return {"energy": "list", "energies": listed} if listed else {}
@@ -187,4 +190,4 @@ def _energies_of(params: GenerateParams) -> dict[str, str]:
         return {"rungs": rungs}
     hull = next((h for h in list_hulls() if h.id == params.ladder_hull), None)
     name = f"{hull.chemical_system} by {hull.method} ({hull.name})" if hull else ""
-    return {"energy": "ladders", "rungs": rungs, "ladderhull": name}
+    return {"energy": "ladders", "ladders": [str(n) for n in params.ladders], "rungs": rungs, "ladderhull": name}

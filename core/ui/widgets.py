@@ -68,7 +68,8 @@ def go(*gone: str, **changes: object) -> NoReturn:
     The empty element gives way to a click of the user in the meantime, which the rerun would overwrite.
     """
     kept = {} if "*" in gone else {k: v for k, v in st.query_params.to_dict().items() if k not in gone}
-    st.query_params.from_dict({**kept, **{k: str(v) for k, v in changes.items()}})
+    new = {k: [str(x) for x in v] if isinstance(v, (list, tuple)) else str(v) for k, v in changes.items()}
+    st.query_params.from_dict({**kept, **new})
     time.sleep(0.05)
     st.empty()
     st.rerun()

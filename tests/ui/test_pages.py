@@ -22,7 +22,7 @@ from tests.workflows.test_workflows import run_of
 PAGES = ["home", "datasets", "train", "models", "generate", "modify", "candidates", "hulls", "jobs"]
 
 
-def open_page(name: str, **query: str) -> AppTest:
+def open_page(name: str, **query: str | list[str]) -> AppTest:
     app = AppTest.from_file(str(ROOT / "core" / "ui" / "router.py"), default_timeout=60)
     for key, value in query.items():
         app.query_params[key] = value
@@ -187,21 +187,6 @@ def test_a_training_without_a_name_is_refused(starter: Path) -> None:
     app = open_page("train")
     next(b for b in app.button if b.label == "Start training").click().run()
     assert "A name has 1 to 60" in said(app)
-
-
-def test_generate_counts_before_the_start_and_warns(starter: Path) -> None:
-    app = open_page("generate")
-    assert "TaWB6 has no relative" in said(app)
-    assert any(b.label == "Generate 8 candidates" for b in app.button)
-    app.text_input[0].set_value("Ta1B2, Ti2B4").run()
-    app.text_input[1].set_value("-0.4; -0.3").run()
-    assert any(b.label == "Generate 32 candidates" for b in app.button)
-    assert "no relative" not in said(app)
-    app.text_input[0].set_value("Qq2").run()
-    assert "'Qq' is no element" in app.error[0].value
-    app.text_input[0].set_value("Ta1B2").run()
-    app.text_input[1].set_value("low").run()
-    assert "is no number" in app.error[0].value
 
 
 @pytest.fixture
