@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from core.data.rows import symbol
 from core.energy.trajectory import Trajectory
-from core.ui.viewer import AXES, CORNERS, SCRIPT, colours, show_legend, with_images, xyz, zoom
+from core.ui.palettes import chosen_palette, colours_of
+from core.ui.viewer import AXES, CORNERS, SCRIPT, show_legend, with_images, xyz, zoom
 from core.ui.widgets import plain
 from core.workflows.relax import read_trajectory
 
@@ -61,7 +61,7 @@ def player_html(trajectory: Trajectory, height: int = _HEIGHT) -> str:
         "energy": [_number(v) for v in trajectory.energy.tolist()],
         "force": [_number(v) for v in trajectory.max_force.tolist()],
         "frames": frames,
-        "colours": {symbol(int(z)): colours()[symbol(int(z))] for z in set(numbers.tolist())},
+        "colours": colours_of(numbers.tolist(), chosen_palette()),
         "axes": list(AXES.values()),
         "zoom": zoom(cells[0], 17.0),
     }

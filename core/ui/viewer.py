@@ -34,11 +34,13 @@ def show_crystal(crystals: Crystals, index: int = 0, height: int = 400) -> None:
 
 def show_legend(numbers: Iterable[int]) -> None:
     """Dots in the colours of the elements with these atomic numbers."""
+    present = sorted(set(numbers))
+    known = colours_of(present, chosen_palette())
     dots = " ".join(
         f'<span style="white-space:nowrap;margin-right:.8rem"><span style="display:inline-block;width:.75rem;'
-        f"height:.75rem;border-radius:50%;border:1px solid #8884;background:{colours()[symbol(z)]};"
+        f"height:.75rem;border-radius:50%;border:1px solid #8884;background:{known[symbol(z)]};"
         f'margin-right:.3rem"></span>{symbol(z)}</span>'
-        for z in sorted(set(numbers))
+        for z in present
     )
     st.html(f'<div style="font-size:.85rem">{dots}</div>')
 
@@ -98,8 +100,9 @@ def _draw_crystal(view: Any, crystals: Crystals, index: int, fill: float = 17.0)
     cell = crystals.lattice[index].double().numpy()
     frac, numbers = with_images(crystals.frac[index].double().numpy()[mask], crystals.numbers[index].numpy()[mask])
     view.addModel(xyz(frac @ cell, numbers), "xyz")
+    known = colours_of(numbers.tolist(), chosen_palette())
     for z in sorted(set(numbers.tolist())):
-        style = {"color": colours()[symbol(z)]}
+        style = {"color": known[symbol(z)]}
         view.setStyle({"elem": symbol(z)}, {"sphere": {**style, "scale": 0.3}, "stick": {**style, "radius": 0.09}})
     _draw_cell(view, cell)
     view.setBackgroundColor("#ffffff", 0)
@@ -163,8 +166,3 @@ def xyz(positions: np.ndarray, numbers: np.ndarray) -> str:
 
 def _point(position: np.ndarray) -> dict[str, float]:
     return {axis: round(float(v), 4) for axis, v in zip("xyz", position, strict=True)}
-
-
-def colours() -> dict[str, str]:
-    """VESTA's colours by element."""
-    return colours_of(range(1, 119))

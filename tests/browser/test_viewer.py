@@ -41,6 +41,7 @@ def changed(before: np.ndarray, after: np.ndarray) -> float:
 def opened(watched: Watched, url: str) -> FrameLocator:
     watched.page.goto(url)
     viewer = watched.page.locator("iframe").first
+    expect(viewer).to_be_attached()
     viewer.scroll_into_view_if_needed()
     inside = viewer.content_frame
     expect(inside.locator("body[data-ready=yes]")).to_be_attached()

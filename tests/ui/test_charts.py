@@ -10,7 +10,8 @@ import torch
 from pymatgen.core import Lattice, Structure
 
 from core.crystals import Crystals, from_structures
-from core.ui.viewer import SCRIPT, _escape_scripts, colours, crystal_html
+from core.ui.palettes import colours_of
+from core.ui.viewer import SCRIPT, _escape_scripts, crystal_html
 from core.ui.widgets import plain
 
 TA = Structure(Lattice.cubic(3.3), ["Ta", "B"], [[0, 0, 0], [0.5, 0.5, 0.5]])
@@ -31,7 +32,7 @@ def test_the_viewer_draws_every_atom_on_every_face_and_fetches_only_from_the_app
     assert set(re.findall(r"""['"]((?:https?:)?//[^'"]+|/[a-z][^'"]*\.js)['"]""", html)) == {SCRIPT}
     assert html.count("addCylinder(") == 12
     assert all(f'addLabel("{axis}"' in html for axis in "abc")
-    assert colours()["Ta"] in html
+    assert colours_of([73])["Ta"] in html
 
 
 def test_nothing_can_close_the_script() -> None:
