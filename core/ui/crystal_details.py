@@ -95,10 +95,8 @@ def _sites(cell: bytes, symprec: float, key: str, name: str) -> None:
         {
             "site": f"{s.multiplicity}{s.letter}",
             "element": s.element,
+            "x, y, z": f"{s.x:.4f}, {s.y:.4f}, {s.z:.4f}",
             "symmetry": s.site_symmetry,
-            "x": s.x,
-            "y": s.y,
-            "z": s.z,
         }
         for s in found.sites
     ]
@@ -114,10 +112,10 @@ def _distances(cell: bytes, symprec: float, key: str, name: str) -> None:
     rows = [
         {
             "pair": f"{d.centre}–{d.other}",
+            "number": f"{d.fewest}" if d.fewest == d.most else f"{d.fewest} to {d.most}",
             "shortest (Å)": d.shortest,
             "mean (Å)": d.mean,
             "longest (Å)": d.longest,
-            "neighbours": f"{d.fewest}" if d.fewest == d.most else f"{d.fewest} to {d.most}",
         }
         for d in found
     ]

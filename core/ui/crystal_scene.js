@@ -87,13 +87,18 @@ class Scene {
       return at.get(key);
     };
     const range = (x, m) => {
-      const low = state.images && x > 1 - EDGE ? -1 : 0, high = state.images && x < EDGE ? m : m - 1;
+      const images = state.beyond !== "none", low = images && x > 1 - EDGE ? -1 : 0, high = images && x < EDGE ? m : m - 1;
       return Array.from({length: high - low + 1}, (_, k) => low + k);
     };
     cell.frac.forEach((f, site) => {
       for (const i of range(f[0], n[0])) for (const j of range(f[1], n[1])) for (const k of range(f[2], n[2]))
         put(site, [i, j, k], i < 0 || j < 0 || k < 0 || i >= n[0] || j >= n[1] || k >= n[2]);
     });
+    const beside = cell.frac.map(() => []);
+    for (const [i, j, ...t] of cell.bonds) { beside[i].push([j, t]); beside[j].push([i, t.map(x => -x)]); }
+    if (state.beyond === "bonded")
+      for (const a of atoms.filter(b => !b.image && !state.hidden.includes(b.kind)))
+        for (const [j, t] of beside[a.site]) if (atoms.length < 2 * MOST) put(j, a.shift.map((x, k) => x + t[k]), true);
     this.polyhedra = [];
     if (state.polyhedra) {
       const of = new Map(cell.polyhedra.map(p => [p.centre, p]));
@@ -103,8 +108,6 @@ class Scene {
           this.polyhedra.push([a, p, p.corners.map(c => put(c[0], [1, 2, 3].map(k => c[k] + a.shift[k - 1]), true))]);
       }
     }
-    const beside = cell.frac.map(() => []);
-    for (const [i, j, ...t] of cell.bonds) { beside[i].push([j, t]); beside[j].push([i, t.map(x => -x)]); }
     atoms.forEach((a, index) => {
       for (const [j, t] of beside[a.site]) {
         const other = at.get(j + "," + a.shift.map((x, k) => x + t[k]));

@@ -173,7 +173,7 @@ def test_a_run_shows_before_and_after_by_energy(run: int) -> None:
     assert {"before", "after"} <= {str(c) for t in app.table for c in t.value.columns}
     assert "ΔE asked → reached" in facts(app)
     last = candidates_of(run)[-1]
-    assert f"{run}-2" in said(open_page("modify", job=str(run), shown=str(last)))
+    assert f"Modify {run}-2 further" in labels(open_page("modify", job=str(run), shown=str(last)))
 
 
 def test_it_goes_on_from_a_candidate_or_from_the_same_start(run: int) -> None:
