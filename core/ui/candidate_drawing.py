@@ -23,7 +23,6 @@ def draw_pair(left: Row, right: Row, height: int = 400) -> None:
     """Two candidates side by side in one canvas; what turns one turns the other."""
     sides = crystal_of(left), crystal_of(right)
     st.iframe(pair_html(*sides, height, titles=(left.name, right.name)), height=height + 8)
-    show_legend(sorted({z for one in sides for z in _numbers(one)}))
 
 
 def draw_grid(rows: Sequence[Row]) -> None:
