@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from core.ui.candidate_drawing import draw_pair
-from core.ui.candidate_words import NONE, group_named, number, verdict
+from core.ui.candidate_words import NONE, badges, composition, group_named, number
 from core.ui.widgets import energy, plain, sentences
 from core.workflows.candidates import Comparison, Side, compare
 from db.candidate_lists import Placing
@@ -25,7 +25,7 @@ def show_comparison(ids: Sequence[int], placing: Placing | None) -> None:
         found = compare(ids[0], ids[1], placing)
         for column, side in zip(st.columns(2), (found.left, found.right), strict=True):
             state = "as relaxed" if side.relaxed else "as generated"
-            column.markdown(f"**{plain(side.row.candidate.formula)}** :small[candidate {side.row.name}, {state}]")
+            column.markdown(f"**{plain(composition(side.row.candidate))}** :small[candidate {side.row.name}, {state}]")
         draw_pair(found.left.row, found.right.row)
         st.markdown(_verdict(found))
         table = differences(found)
@@ -68,7 +68,7 @@ def differences(found: Comparison) -> pd.DataFrame:
     words("space group", _group)
     words("space group asked", lambda s: group_named(s.row.candidate.group_asked))
     words("energy asked", lambda s: energy(s.row.candidate.energy_asked))
-    words("verdict", lambda s: verdict(s.row.candidate))
+    words("verdict", lambda s: ", ".join(badges(s.row.candidate)))
     return pd.DataFrame(lines, columns=["", names[0], names[1] if names[1] != names[0] else "again", "difference"])
 
 

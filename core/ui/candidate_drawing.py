@@ -9,7 +9,7 @@ import streamlit as st
 import torch
 
 from core.crystals import Crystals
-from core.ui.candidate_words import group_words
+from core.ui.candidate_words import composition, group_words
 from core.ui.viewer import grid_html, pair_html, show_legend
 from core.ui.widgets import energy
 from core.workflows.candidates import Row, crystal_of
@@ -23,7 +23,6 @@ def draw_pair(left: Row, right: Row, height: int = 400) -> None:
     """Two candidates side by side in one canvas; what turns one turns the other."""
     sides = crystal_of(left), crystal_of(right)
     st.iframe(pair_html(*sides, height, titles=(left.name, right.name)), height=height + 8)
-    show_legend(sorted({z for one in sides for z in _numbers(one)}))
 
 
 def draw_grid(rows: Sequence[Row]) -> None:
@@ -44,7 +43,7 @@ def _names(rows: Sequence[Row], columns: int, lines: int) -> str:
     for i, row in enumerate(rows):
         found = row.relaxation.group_found if row.relaxation and row.relaxed else row.candidate.group_found
         above = "" if row.above is None else f"<br>{energy(row.above)} above hull"
-        text = f"<b>{escape(row.candidate.formula)}</b> {escape(row.name)} · {escape(group_words(found))}{above}"
+        text = f"<b>{escape(composition(row.candidate))}</b> {escape(row.name)} · {escape(group_words(found))}{above}"
         left, top = 100 * (i % columns) / columns, 100 * (i // columns) / lines
         places.append(f'<div style="position:absolute;left:{left:.2f}%;top:{top:.2f}%;padding:4px">{text}</div>')
     style = (

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import streamlit as st
 
 from core.energy.potential import shortest_distances
-from core.ui.candidate_words import NONE, balance, group_named, number, state, verdict
+from core.ui.candidate_words import NONE, balance, composition, group_named, number, state, verdict
 from core.ui.crystal_view import show_structure
 from core.ui.hull_view import competitors
 from core.ui.relaxation_player import show_player
@@ -29,7 +29,7 @@ def show_one(row: Row, placing: Placing | None = None, notes: bool = True) -> No
         show_structure(crystals, key=f"one-{candidate.id}-{relaxed}", name=name, details="below")
     with right:
         words = f"as relaxed with {row.relaxation.method}" if relaxed and row.relaxation else "as generated"
-        st.markdown(f"**{plain(candidate.formula)}** :small[candidate {row.name}, {plain(words)}]")
+        st.markdown(f"**{plain(composition(candidate))}** :small[candidate {row.name}, {plain(words)}]")
         st.table(_facts(row, relaxed, placing), border="horizontal")
         if notes:
             _note(row)

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from core.ui.candidate_words import BADGES, badges, group_words
+from core.ui.candidate_words import BADGES, badges, composition, group_words
 from core.ui.widgets import pages, selected, selected_int
 from core.workflows.candidates import Row
 from db.candidate_lists import ORDERS
@@ -129,7 +129,7 @@ def _line(row: Row) -> dict[str, Any]:
     return {
         STAR: "★" if candidate.starred else "",
         ID: row.name,
-        FORMULA: candidate.formula,
+        FORMULA: composition(candidate),
         ABOVE: row.above,
         ENERGY: after,
         METHOD: relaxation.method.split("-")[0] if relaxation and after is not None else "",
@@ -146,7 +146,7 @@ def column_config(data: pd.DataFrame) -> dict[str, Any]:
     by_name = {
         STAR: known.TextColumn(width=30, help="Starred"),
         ID: known.TextColumn(width=62, help="Run and number there"),
-        FORMULA: known.TextColumn(width=90, help="Content of the cell"),
+        FORMULA: known.TextColumn(width=90, help="Reduced formula, times its number in the cell"),
         ABOVE: known.NumberColumn(format="%.3f", width=130, help="Relaxed, above the hull of its elements"),
         ENERGY: known.NumberColumn(format="%.3f", width=110, help="Formation energy, relaxed"),
         METHOD: known.TextColumn(width=66, help="Whose energy it is; the whole name stands below the table"),

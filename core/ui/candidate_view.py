@@ -7,7 +7,7 @@ import streamlit as st
 from core.evaluation.validity import MEANING
 from core.ui.candidate_one import show_one
 from core.ui.candidate_table import column_config, frame
-from core.ui.widgets import energy, page, pages
+from core.ui.widgets import energy, page, pages, plain
 from core.workflows import candidates as workflow
 from core.workflows.candidates import Scope
 from core.workflows.context import UserError
@@ -57,16 +57,16 @@ def show_run(job: Job) -> None:
 
 
 def _numbers(found: workflow.Summary, placing: Placing) -> None:
-    columns = st.columns(6)
+    columns, method = st.columns(6), plain(placing.method)
     columns[0].metric("candidates", f"{found.count:,}")
     columns[1].metric("valid", f"{found.valid:,}", help=MEANING)
     columns[2].metric("unique", f"{found.unique:,}", help="Valid, and no repeat of another of this run.")
     columns[3].metric("new", f"{found.novel:,}", help="Valid, and in no dataset they were compared with.")
-    columns[4].metric("relaxed", f"{found.relaxed:,}", help=f"With {placing.method}.")
+    columns[4].metric("relaxed", f"{found.relaxed:,}", help=f"With {method}.")
     columns[5].metric(
         "lowest above hull",
         energy(found.lowest).replace(" eV/atom", ""),
-        help=f"eV/atom, relaxed with {placing.method}; negative is below the hull.",
+        help=f"eV/atom, relaxed with {method}; negative is below the hull.",
     )
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
+from core.data.formulas import parse_formula
 from core.data.symmetry import symbol_of
 from core.workflows.candidates import Row
 from db.tables import Candidate
@@ -18,6 +21,17 @@ def group_words(number: int | None) -> str:
 def group_named(number: int | None) -> str:
     """ "P2₁/c (14)"."""
     return f"{group_words(number)} ({number})" if number else "none"
+
+
+def composition(candidate: Candidate) -> str:
+    """Its reduced formula, with how many of it make the cell: "TaWB6 ×2"."""
+    units = candidate.natoms // _atoms(candidate.reduced_formula)
+    return candidate.reduced_formula + (f" ×{units}" if units > 1 else "")
+
+
+@lru_cache(maxsize=10_000)
+def _atoms(formula: str) -> int:
+    return sum(parse_formula(formula).values())
 
 
 def badges(candidate: Candidate) -> list[str]:

@@ -108,7 +108,8 @@ def _relax_rows(
             log.warning("candidate %s %s", found[i].id, result.status[i])
         _write_trajectory(result, i, context.folder, found[i].id, values[i], crystals, config)
     with store().session() as session:
-        for i in ended:
+        there = {c.id for c in rows.get_candidates(session, [c.id for c in found], deleted=None)}
+        for i in (i for i in ended if found[i].id in there):  # not those that were removed for good meanwhile
             rows.put_relaxation(session, candidate_id=found[i].id, job_id=context.job_id, **values[i])
     return [result.status[i] for i in ended]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from pymatgen.core import Lattice, Structure
 
 from core.crystals import from_structures, pack_cells, unpack_cells
 from core.data.symmetry import detect_groups
+from core.workflows import candidates
 from core.workflows import relax as workflow
 from core.workflows.context import Cancelled, UserError
 from core.workflows.relax import RelaxParams, read_trajectory, relax_candidates, trajectory_path
@@ -69,6 +71,23 @@ def test_every_candidate_has_a_row_with_its_word_and_its_frames(ids: tuple[int, 
         assert trajectory.about["group_after"] == str(found[i].group_found)
     assert read_trajectory(ids[5]) is None
     assert read_trajectory(10**6) is None
+
+
+def test_a_candidate_that_is_removed_for_good_meanwhile_stops_nothing(
+    ids: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    relaxing = workflow._relax
+
+    def removing(*given: Any) -> Any:
+        candidates.delete(candidates.Scope(ids=ids[:1]))
+        candidates.empty_bin()
+        return relaxing(*given)
+
+    monkeypatch.setattr(workflow, "_relax", removing)
+    params = RelaxParams(ids[:3], steps=400, fmax=0.01)
+    relax_candidates(params, run_of("relax", params))
+    with store().session() as session:
+        assert {r.candidate_id for r in rows.relaxations(session, ids)} == set(ids[1:3])
 
 
 def test_without_frames_and_with_damaged_ones(ids: tuple[int, ...]) -> None:
