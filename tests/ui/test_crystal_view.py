@@ -130,6 +130,30 @@ def test_tabs_palettes_and_files_stand_beside_the_picture() -> None:
     assert not app.warning
 
 
+@pytest.mark.parametrize(
+    ("tab", "words"), [("Sites", "4e"), ("Distances", "O–Zr"), ("Powder XRD", "reflections to 90°")]
+)
+def test_every_tab_opens(tab: str, words: str) -> None:
+    app = AppTest.from_string(f"{PREFIX}\nshow_structure(from_structures([KNOWN['P2_1/c']]))", default_timeout=60)
+    app.session_state["structure-tabs"] = tab
+    app.run()
+    assert not app.exception
+    shown = [str(f.value) for f in app.dataframe] + [c.value for c in app.caption]
+    assert any(words in text for text in shown), shown
+    assert not app.table, "what is not open is not computed"
+
+
+def test_the_tolerance_decides_on_the_space_group() -> None:
+    app = script(
+        "bent = KNOWN['NaCl'].copy()\nbent.translate_sites([0], [0.004, 0.001, 0])\n"
+        "show_structure(from_structures([bent]))"
+    )()
+    assert "Fm-3m" not in str(app.table[0].value)
+    app.select_slider[0].set_value(0.1).run()
+    assert not app.exception
+    assert "Fm-3m (225)" in str(app.table[0].value)
+
+
 def test_a_broken_cell_gives_a_sentence() -> None:
     app = script(
         "bad = from_structures([KNOWN['Si']])\nbad.lattice[:] = float('nan')\nshow_structure(bad)\n"
@@ -163,3 +187,12 @@ def test_the_palette_is_in_the_url_and_kept() -> None:
     app.run()
     assert not app.exception
     assert app.session_state["palette"] in PALETTES
+
+
+def test_every_element_can_be_drawn() -> None:
+    everything = Structure(Lattice.cubic(60), range(1, 119), [[k / 118, 0, 0] for k in range(118)])
+    data = data_of(everything, None, "vesta", "")
+    assert len(data["elements"]) == 118
+    assert all(0.2 <= e["radius"] <= 0.75 for e in data["elements"])
+    for palette in PALETTES:
+        assert all(re.fullmatch("#[0-9a-f]{6}", c) for c in colours_of(range(1, 119), palette).values())
