@@ -1,7 +1,8 @@
 """Crystals of one formula, and whether another is among them: what is unique, and what is new against a dataset.
 
 The verdict is that of the paper's matcher on every pair. Pairs that cannot match are left out by array operations
-(`pairing.cannot_match`, which rejects no match), and those of like volume come first, so that a repeat is found early.
+(`pairing.cannot_match` and `screening`, which reject no match), and those of like volume come first, so that a repeat
+is found early.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from core.evaluation.matching import TOLERANCES, first_reduced
-from core.evaluation.pairing import MINIMA_SLACK
+from core.evaluation.pairing import MINIMA_SLACK, Tolerances
 from core.evaluation.pool import MatchPool
 from core.evaluation.reduction import Cell, Reduced, reduce_cell, volume_of
+from core.evaluation.screening import Member, plausible
 
+FEW, AT_ONCE = 4, 500  # compared before any are screened; screened together
 LEAST = 0.1  # Å³ per atom: in less, pymatgen's reduction does not end
 MANY = 2_000  # pairs from which processes beside this one are asked
 
@@ -24,7 +27,7 @@ class Family:
     """Crystals of one reduced formula; their cells may hold different numbers of formula units."""
 
     def __init__(self, cells: Iterable[Cell] = ()) -> None:
-        self._members: list[Reduced] = []
+        self._members: list[Member] = []
         self._natoms: list[int] = []
         self._volumes: list[float] = []  # Å³ per atom
         self._edges: list[np.ndarray] = []
@@ -38,7 +41,7 @@ class Family:
         """One more; a broken cell, or one too flat to be compared, is left out."""
         reduced = reduced_or_none(cell)
         if reduced is not None:
-            self._members.append(reduced)
+            self._members.append(Member.of(reduced))
             self._natoms.append(len(reduced.numbers))
             self._volumes.append(reduced.volume / len(reduced.numbers))
             edges = np.linalg.norm(reduced.matrix, axis=1) / reduced.volume ** (1 / 3)
@@ -51,8 +54,8 @@ class Family:
             return False
         others = [self._members[i] for i in self.possible(reduced)]
         if pool is not None and len(others) >= MANY:
-            return pool.find(reduced, others)
-        return first_reduced(reduced, others) is not None
+            return pool.any_of(_is_among, [(reduced, others[k :: pool.processes]) for k in range(pool.processes)])
+        return _is_among(reduced, others)
 
     def possible(self, reduced: Reduced) -> list[int]:
         """Which members may match, by likeness in volume: the test of `cannot_match` for all at once."""
@@ -65,6 +68,19 @@ class Family:
         unlike = np.abs(np.array(self._volumes)[rows] - reduced.volume / len(reduced.numbers))
         order: list[int] = rows[np.argsort(unlike, kind="stable")].tolist()
         return order
+
+
+def _is_among(reduced: Reduced, others: Sequence[Member]) -> bool:
+    """Is it one of them? First a few of the likeliest, then the others, screened many at once."""
+    if first_reduced(reduced, [o.reduced for o in others[:FEW]]) is not None:
+        return True
+    query, tolerances = Member.of(reduced), Tolerances(**TOLERANCES["paper"])
+    for start in range(FEW, len(others), AT_ONCE):
+        part = others[start : start + AT_ONCE]
+        likely = [part[i].reduced for i in plausible(query, part, tolerances)]
+        if first_reduced(reduced, likely) is not None:
+            return True
+    return False
 
 
 def reduced_or_none(cell: Cell) -> Reduced | None:

@@ -97,7 +97,7 @@ class Average:
     @cached_property
     def lll_tolerance(self) -> np.ndarray:
         """(3,) the tolerance along the axes of the LLL-reduced cell."""
-        tolerance: np.ndarray = 2 * self._stol / self.normalization / _spacings(self.lll_matrix[None])[0]
+        tolerance: np.ndarray = 2 * self._stol / self.normalization / spacings(self.lll_matrix[None])[0]
         return tolerance
 
     def get_lll_frac_coords(self, frac: np.ndarray) -> np.ndarray:
@@ -115,17 +115,24 @@ class Average:
 
 def average_cells(aligned: np.ndarray, target: Lattice, sites: int, stol: float) -> list[Average]:
     """The means of a, b, c, α, β, γ of each aligned cell (M, 3, 3) and the target's."""
-    lengths = np.linalg.norm(aligned, axis=2)
-    a, b, c = (aligned / lengths[:, :, None]).transpose(1, 0, 2)
-    cosines = np.stack([(b * c).sum(-1), (c * a).sum(-1), (a * b).sum(-1)], 1)
-    angles = np.rad2deg(np.arccos(np.clip(cosines, -1, 1)))
-    lengths, angles = (lengths + target.lengths) / 2, np.radians((angles + target.angles) / 2)
-    matrices = _from_parameters(lengths, angles)
+    matrices = mean_cells(aligned, np.array(target.lengths), np.array(target.angles))
     volumes = np.abs(determinants(matrices))
     normalization = (sites / volumes) ** (1 / 3)
-    tolerance = 2 * stol / normalization[:, None] / _spacings(matrices)
-    rows = zip(matrices, tolerance, normalization.tolist(), _lll_reduced(matrices).tolist(), strict=True)
+    tolerance = 2 * stol / normalization[:, None] / spacings(matrices)
+    rows = zip(matrices, tolerance, normalization.tolist(), lll_reduced(matrices).tolist(), strict=True)
     return [Average(matrix, far, norm, stol, lll) for matrix, far, norm, lll in rows]
+
+
+def mean_cells(aligned: np.ndarray, lengths: np.ndarray, angles: np.ndarray) -> np.ndarray:
+    """(M, 3, 3): cells with the means of a, b, c, α, β, γ of the aligned ones and of those given, (3,) or (M, 3).
+
+    lengths: Å; angles: degrees
+    """
+    own = np.linalg.norm(aligned, axis=2)
+    a, b, c = (aligned / own[:, :, None]).transpose(1, 0, 2)
+    cosines = np.stack([(b * c).sum(-1), (c * a).sum(-1), (a * b).sum(-1)], 1)
+    between = np.rad2deg(np.arccos(np.clip(cosines, -1, 1)))
+    return _from_parameters((own + lengths) / 2, np.radians((between + angles) / 2))
 
 
 def displacement(sites: np.ndarray, others: np.ndarray, mask: np.ndarray, average: Average) -> float | None:
@@ -155,13 +162,13 @@ def _from_parameters(lengths: np.ndarray, angles: np.ndarray) -> np.ndarray:
     return np.stack(rows, 1)
 
 
-def _spacings(matrices: np.ndarray) -> np.ndarray:
+def spacings(matrices: np.ndarray) -> np.ndarray:
     """(M, 3, 3) -> (M, 3): distance in Å of the planes across each axis."""
-    spacings: np.ndarray = 1 / np.linalg.norm(np.linalg.inv(matrices), axis=1)
-    return spacings
+    found: np.ndarray = 1 / np.linalg.norm(np.linalg.inv(matrices), axis=1)
+    return found
 
 
-def _lll_reduced(matrices: np.ndarray) -> np.ndarray:
+def lll_reduced(matrices: np.ndarray) -> np.ndarray:
     """(M,) bool: is it sure that LLL reduction leaves the cell as it is? Ties are left to pymatgen."""
     a, b, c = matrices[:, 0], matrices[:, 1], matrices[:, 2]
     aa, ab, ac = (a * a).sum(-1), (a * b).sum(-1), (a * c).sum(-1)

@@ -8,15 +8,15 @@ import os
 import signal
 import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from core.evaluation.matching import LIMIT_S, cell_distances, check_matcher, first_reduced, rms_distance
-from core.evaluation.reduction import Cell, Reduced, cell_of
+from core.evaluation.matching import LIMIT_S, cell_distances, check_matcher, rms_distance
+from core.evaluation.reduction import Cell, cell_of
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -133,16 +133,15 @@ class MatchPool:
             raise MemoryError(_LOST) from error
         return found
 
-    def find(self, query: Reduced, others: Sequence[Reduced], name: str = "paper") -> bool:
-        """Is the crystal one of the others? Each process takes a share of them and stops at a match.
+    def any_of(self, is_so: Callable[..., bool], asked: Sequence[tuple[Any, ...]]) -> bool:
+        """Does a function of a module say yes to any of these arguments? What is not begun then is left.
 
         Raises MemoryError where a process was ended from outside.
         """
-        executor, share = self._started(), -(-len(others) // (2 * self.processes))
-        shares = [list(others[i : i + share]) for i in range(0, len(others), share)]
-        parts = [executor.submit(first_reduced, query, part, name, self.limit_s) for part in shares]
+        executor = self._started()
+        parts = [executor.submit(is_so, *arguments) for arguments in asked]
         try:
-            found = any(part.result() is not None for part in as_completed(parts))
+            found = any(part.result() for part in as_completed(parts))
         except BrokenProcessPool as error:
             raise MemoryError(_LOST) from error
         for part in parts:

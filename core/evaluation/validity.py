@@ -47,6 +47,11 @@ MEANING = (
     f"each atom with a neighbour within {LONELY:g} times the radii; 99.9 % of real crystals pass."
 )
 
+PUBLISHED = (
+    f"By the field's usual criterion (CDVAE): no two atoms under {MIN_DISTANCE:g} Å and {MIN_VOLUME_PER_ATOM:g} to "
+    f"{MAX_VOLUME_PER_ATOM:g} Å³ per atom. What candidates have to pass is stricter."
+)
+
 
 @dataclass(frozen=True)
 class Verdict:

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from core.evaluation.validity import PUBLISHED
 from core.jobs import queue
 from core.samplers.registry import STEPS
 from core.ui.devices import devices
@@ -149,7 +150,7 @@ def _numbers(result: Mapping[str, Any]) -> None:
     columns[0].metric("match rate", percent(result.get("match_rate")))
     columns[1].metric("95 % interval", "{:.0f}–{:.0f} %".format(*(100 * v for v in interval)) if interval else "–")
     columns[2].metric("RMS of matches", "–" if rms is None else f"{rms:.3f}", help="in units of (V/N)^⅓")
-    columns[3].metric("valid", percent(result.get("valid")))
+    columns[3].metric("valid", percent(result.get("valid")), help=PUBLISHED)
     if samples > 1:
         help_ = f"share matched by at least one of {samples} samples"
         columns[4].metric(f"match rate @ {samples}", percent(result.get("match_rate_at_k")), help=help_)

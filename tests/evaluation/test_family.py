@@ -13,8 +13,11 @@ from benchmarks.match_pairs import disturbed, plain_distance
 from core.crystals import from_structures, to_structures
 from core.evaluation import family as families
 from core.evaluation.family import Family, repeats
+from core.evaluation.matching import TOLERANCES
+from core.evaluation.pairing import Tolerances, least_rms
 from core.evaluation.pool import MatchPool, cells_of
-from core.evaluation.reduction import Cell
+from core.evaluation.reduction import Cell, reduce_cell
+from core.evaluation.screening import Member, plausible
 from tests.evaluation.real import some_structures
 from tests.evaluation.test_matching import NACL
 
@@ -81,3 +84,18 @@ def test_what_cannot_be_compared_is_in_no_family() -> None:
         family.add(Cell(matrix, sites, numbers))
         assert not family.holds(Cell(matrix, sites, numbers))
     assert family.holds(*cells_of(from_structures([Structure(Lattice.cubic(6), NACL.species, NACL.frac_coords)])))
+
+
+def test_screening_leaves_out_no_match(relatives: dict[str, list[Structure]]) -> None:
+    """Of all pairs of a formula, those that the matcher finds pass; few others do."""
+    tolerances = Tolerances(**TOLERANCES["paper"])
+    passed = matched = pairs = 0
+    for structures in relatives.values():
+        cells = [reduce_cell(c) for c in cells_of(from_structures(structures))]
+        for query in (c for c in cells if c is not None):
+            others = [c for c in cells if c is not None and len(c.numbers) == len(query.numbers)]
+            same = {i for i, other in enumerate(others) if least_rms(query, other, tolerances) is not None}
+            found = set(plausible(Member.of(query), [Member.of(o) for o in others], tolerances))
+            assert same <= found
+            passed, matched, pairs = passed + len(found), matched + len(same), pairs + len(others)
+    assert matched <= passed < 1.1 * matched < pairs

@@ -222,7 +222,7 @@ def test_matching_goes_on_without_its_processes(job: int, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(family, "MANY", 1)
     keeper = Keeper(model_of(), job, Chain(processes=2))
-    monkeypatch.setattr(family.MatchPool, "find", lost)
+    monkeypatch.setattr(family.MatchPool, "any_of", lost)
     with keeper:
         keeper.keep([wish(i, "Na4Cl4") for i in range(3)], batch(NACL, NACL, NACL))
     assert [c.unique for c in kept(job)] == [True, False, False]
