@@ -166,17 +166,28 @@ class Model(Base):
     created_at: Mapped[datetime] = _created()
 
 
+LISTED = (
+    "deleted_at", "job_id", "index", "id", "model", "reduced_formula", "chemical_system", "natoms", "group_asked",
+    "group_found", "energy_asked", "min_distance", "volume", "valid", "novel", "unique", "charge_balanced", "starred",
+    "series",
+)  # fmt: skip
+
+
 class Candidate(Base):
     """A crystal that a model made. Energies in eV/atom, distances in Å."""
 
     __tablename__ = "candidates"
+    __table_args__ = (
+        Index("ix_candidates_system_formula", "chemical_system", "reduced_formula"),
+        Index("ix_candidates_listed", *LISTED),  # lists are made from it alone: the cells are not read
+    )
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
     job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), index=True)
     index: Mapped[int]  # number within its run; with the seed it names the sample
     model: Mapped[str]
     formula: Mapped[str]  # cell content
     reduced_formula: Mapped[str] = mapped_column(index=True)
-    chemical_system: Mapped[str] = mapped_column(index=True)
+    chemical_system: Mapped[str]
     natoms: Mapped[int]
     group_asked: Mapped[int | None]
     group_found: Mapped[int | None]
@@ -186,7 +197,7 @@ class Candidate(Base):
     min_distance: Mapped[float | None]
     volume: Mapped[float | None]  # Å³ per atom
     valid: Mapped[bool]
-    problem: Mapped[str] = mapped_column(default="")  # why it is not valid, in words
+    problem: Mapped[str] = mapped_column(default="")  # why it is not valid, or what is unusual where it is, in words
     novel: Mapped[bool | None]  # new against every dataset in `novelty`
     unique: Mapped[bool | None]
     novelty: Mapped[dict[str, Any]] = mapped_column(default=dict)  # name of a dataset -> is it new there?
@@ -208,6 +219,16 @@ class Relaxation(Base):
     """A candidate relaxed with a potential. Energies in eV/atom by that method; NULL where it failed."""
 
     __tablename__ = "relaxations"
+    __table_args__ = (
+        Index(
+            "ix_relaxations_method",
+            "method",
+            "candidate_id",
+            "formation_after",
+            "formation_before",
+            "total_after",
+        ),
+    )
     candidate_id: Mapped[int] = mapped_column(BigId, ForeignKey("candidates.id", ondelete="CASCADE"), primary_key=True)
     method: Mapped[str] = mapped_column(String(64), primary_key=True)
     job_id: Mapped[int | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"))

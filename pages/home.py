@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from core.ui.text import plain
 from core.ui.widgets import header, job_card, page, watch_job
 from core.workflows.overview import overview
 
@@ -28,13 +29,13 @@ with left:
     st.subheader("Datasets")
     for dataset in now.datasets:
         s = dataset.summary
-        st.page_link(page("datasets"), label=f"**{dataset.name}**", query_params={"dataset": dataset.name})
+        st.page_link(page("datasets"), label=f"**{plain(dataset.name)}**", query_params={"dataset": dataset.name})
         st.caption(f"{s['structures']:,} structures, {s['formulas']:,} formulas, {', '.join(list(s['elements'])[:10])}")
     if not now.datasets:
         st.caption("None yet: import files on the page Datasets.")
     st.subheader("Hulls")
     for hull in now.hull_rows:
-        label = f"{hull.chemical_system} by {hull.method}"
+        label = f"{hull.chemical_system} by {plain(hull.method)}"
         st.page_link(page("hulls"), label=label, query_params={"hull": str(hull.id)})
 with right:
     st.subheader("Pre-relaxation")
@@ -46,6 +47,6 @@ with right:
         if job.status == "failed":
             job_card(job, f"ended-{job.id}")
         else:
-            st.page_link(page("jobs"), label=f"{job.title} ({job.status})", query_params={"job": str(job.id)})
+            st.page_link(page("jobs"), label=f"{plain(job.title)} ({job.status})", query_params={"job": str(job.id)})
     if not now.ended:
         st.caption("No job has ended yet.")

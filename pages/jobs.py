@@ -40,7 +40,9 @@ table = pd.DataFrame(
     [(j.id, j.title, j.status, ago(j.created_at), j.device, j.error or j.message) for j in listed],
     columns=["job", "what", "status", "submitted", "device", "message"],
 )
-event = st.dataframe(table, hide_index=True, on_select="rerun", selection_mode="single-row", key="jobs")
+event = st.dataframe(
+    table, hide_index=True, on_select="rerun", selection_mode="single-row", key="jobs", alt="Jobs; select one"
+)
 st.caption("Select a row to open the job.")
 chosen = event["selection"]["rows"]
 if chosen:

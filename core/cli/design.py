@@ -1,4 +1,4 @@
-"""`train`, `modify`, `relax`: what a day of design is made of; `generate` is in `core.cli.generating`."""
+"""`train` and `relax`; `generate` is in `core.cli.generating`, `modify` in `core.cli.modifying`."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.cli import generating
+from core.cli import generating, modifying
 from core.cli.common import Console, add, add_detach, check_usable, is_json, new_folder, run_job
-from core.cli.generating import add_sampling, take_home
 
 if TYPE_CHECKING:
     from core.energy.relaxation import Relaxed
@@ -19,12 +18,7 @@ if TYPE_CHECKING:
 def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
     _add_train(commands, shared)
     generating.add_command(commands, shared)
-    parser = add(commands, shared, "modify", "a given structure towards a more stable polymorph", _modify)
-    parser.add_argument("--model", required=True)
-    parser.add_argument("file", type=Path)
-    parser.add_argument("--space-group", nargs="*", type=int, default=[])
-    parser.add_argument("--energy-change", nargs="*", type=float, default=[], help="eV/atom, negative is more stable")
-    add_sampling(parser)
+    modifying.add_command(commands, shared)
     parser = add(commands, shared, "relax", "files of structures with a potential", _relax, store=False)
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH")
     parser.add_argument("--potential", choices=["m3gnet", "chgnet"], default="", help="default: the best one here")
@@ -83,25 +77,6 @@ def _train(asked: argparse.Namespace) -> dict[str, Any]:
         print(f"{result['model']}: {result['steps']:,} steps, best at {result['best_step']:,}")
         print(", ".join(f"{name.replace('_', ' ')} {value}" for name, value in found.items()))
     return result
-
-
-def _modify(asked: argparse.Namespace) -> dict[str, Any]:
-    from core.workflows.models import load_model
-    from core.workflows.modify import ModifyParams, read_start
-
-    read_start(asked.file)
-    params = ModifyParams(
-        asked.model,
-        asked.file.read_text(errors="replace"),
-        asked.file.name,
-        tuple(asked.space_group),
-        tuple(asked.energy_change),
-        asked.count,
-        asked.steps or load_model(asked.model).steps,
-        asked.seed,
-        asked.sampler,
-    )
-    return take_home(asked, run_job("modify", f"Modify {asked.file.name}", params, asked.device))
 
 
 def _relax(asked: argparse.Namespace) -> dict[str, Any]:

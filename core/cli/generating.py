@@ -42,6 +42,11 @@ def add_command(commands: Any, shared: argparse.ArgumentParser) -> None:
     parser.add_argument("--experiment", choices=["ta-w-b"], default="", help="the paper's: 3,591 candidates of Ta-W-B")
     add_sampling(parser)
     parser.set_defaults(count=None)  # 8, of an experiment 1
+    add_after(parser)
+
+
+def add_after(parser: argparse.ArgumentParser) -> None:
+    """What happens to candidates, as `chain_of` reads it: `generate` and `modify` share it."""
     after = parser.add_argument_group("after drawing")
     after.add_argument("--compare", nargs="+", default=[], help="datasets to be new against, beside the model's own")
     after.add_argument("--symmetrise", action="store_true", help="onto the space group asked for, within a tolerance")
@@ -107,7 +112,7 @@ def _params(asked: argparse.Namespace) -> GenerateParams:
         ladders=tuple(sorted(set(asked.ladder))),
         every=asked.every,
         ladder_hull=_ladder_hull(asked),
-        **_chain(asked),
+        **chain_of(asked),
     )
     if not asked.experiment:
         return params
@@ -127,7 +132,7 @@ def _ladder_hull(asked: argparse.Namespace) -> int | None:
     return get_hull(asked.hull_system, asked.hull_method).row.id
 
 
-def _chain(asked: argparse.Namespace) -> dict[str, Any]:
+def chain_of(asked: argparse.Namespace) -> dict[str, Any]:
     """The fields of `core.workflows.chain.Chain`. Raises UserError."""
     from core.workflows.hulls import get_hull
     from core.workflows.relax import method_of

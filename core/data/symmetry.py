@@ -1,7 +1,9 @@
-"""Space groups found by spglib."""
+"""Space groups: found by spglib, and named by the short Hermann–Mauguin symbols that are printed."""
 
 from __future__ import annotations
 
+import re
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,11 @@ import torch
 from torch import Tensor
 
 from core.crystals import Crystals
+
+_HALL = 530  # settings in Hall's list; the first of a space group is its standard one
+_LOW = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
+_PLAIN = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
+_LAST = {2: "triclinic", 15: "monoclinic", 74: "orthorhombic", 142: "tetragonal", 167: "trigonal", 194: "hexagonal"}
 
 
 def detect_groups(crystals: Crystals, symprec: float = 0.01) -> Tensor:
@@ -32,3 +39,60 @@ def detect_group(crystals: Crystals, index: int, symprec: float = 0.01) -> int:
     except Exception:  # spglib 2.8 raises where earlier releases returned None
         return 0
     return int(dataset.number) if dataset is not None else 0
+
+
+def symbol_of(number: int) -> str:
+    """The short symbol of a space group: 14 -> "P2₁/c", 225 -> "Fm-3m" (a minus stands for the bar).
+
+    Raises ValueError outside 1 to 230.
+    """
+    return re.sub(r"_(\d)", lambda found: found[1].translate(_LOW), str(_type(number).international_short))
+
+
+def named(number: int) -> str:
+    """ "P2₁/c (14)"; "unknown" for 0."""
+    return f"{symbol_of(number)} ({number})" if number else "unknown"
+
+
+def crystal_system_of(number: int) -> str:
+    """The crystal system of a space group. Raises ValueError outside 1 to 230."""
+    _type(number)
+    return next((system for last, system in _LAST.items() if number <= last), "cubic")
+
+
+def point_group_of(number: int) -> str:
+    """The point group of a space group: 225 -> "m-3m". Raises ValueError outside 1 to 230."""
+    return str(_type(number).pointgroup_international)
+
+
+def number_of(text: str) -> int | None:
+    """A space group from its number or short symbol ("14", "P2_1/c", "p21/c", "P2₁/c"); None where it is neither."""
+    wanted = _bare(text)
+    if wanted.isascii() and wanted.isdecimal() and len(wanted) < 4:
+        return int(wanted) if 1 <= int(wanted) <= 230 else None
+    return _numbers().get(wanted)
+
+
+def _type(number: int) -> Any:
+    if number not in _types():
+        raise ValueError(f"there is no space group {number}")
+    return _types()[number]
+
+
+@cache
+def _types() -> dict[int, Any]:
+    found: dict[int, Any] = {}
+    for hall in range(1, _HALL + 1):
+        kind = spglib.get_spacegroup_type(hall)
+        if kind is not None:
+            found.setdefault(int(kind.number), kind)
+    return found
+
+
+@cache
+def _numbers() -> dict[str, int]:
+    return {_bare(symbol_of(number)): number for number in range(1, 231)}
+
+
+def _bare(text: str) -> str:
+    return re.sub(r"[\s_]", "", text).translate(_PLAIN).lower()

@@ -12,7 +12,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from core.data.aflow import DFT_TYPE, METHOD
+from core.data.aflow import CITATION, DFT_TYPE, METHOD, TERMS
 from core.data.aflow.entries import as_row, dft_type, has_u
 from core.data.readers.records import Problem, from_row
 from core.energy.hull_source import (
@@ -98,7 +98,7 @@ def _aflow_source(
     if not phases:
         raise HullFileError(f"{name} holds no phase with a formation energy.")
     method = METHOD if kind == DFT_TYPE else f"{METHOD}-{kind}"
-    notes = {"format": form.name, "dft_type": kind, "says": _sayings(says)}
+    notes = {"format": form.name, "dft_type": kind, "says": _sayings(says), "terms": TERMS, "citation": CITATION}
     if date := _date(says):
         notes["date"] = date
     system = system_of((e for p in phases for e in p.composition), species, name)

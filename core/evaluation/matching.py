@@ -9,15 +9,16 @@ from __future__ import annotations
 import signal
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Structure
 
 from core.evaluation.pairing import Tolerances, least_rms
-from core.evaluation.reduction import Cell, cell_of, content, is_hopeless, reduce_cell
+from core.evaluation.reduction import Cell, Reduced, cell_of, content, is_hopeless, reduce_cell
 
 TOLERANCES: dict[str, dict[str, Any]] = {
     "paper": {"ltol": 0.2, "stol": 0.3, "angle_tol": 5.0},
@@ -81,6 +82,22 @@ def first_match(structure: Structure, others: Sequence[Structure], name: str = "
     return next((i for i, other in enumerate(others) if rms_distance(structure, other, name) is not None), None)
 
 
+def first_reduced(
+    query: Reduced, others: Sequence[Reduced], name: str = "paper", limit_s: float = LIMIT_S
+) -> int | None:
+    """Index of the first of the others that is the same crystal, or None; a pair over the time limit is no match.
+
+    The limit holds in a process' main thread only.
+    """
+    tolerances = Tolerances(**TOLERANCES[name])
+    with _interruptible() as limited, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for i, other in enumerate(others):
+            if _timed(partial(least_rms, query, other, tolerances), limit_s if limited else 0.0) is not None:
+                return i
+    return None
+
+
 def cell_distances(pairs: Sequence[tuple[Cell, Cell]], name: str, limit_s: float = LIMIT_S) -> list[float | None]:
     """One after the other; a pair that takes longer than `limit_s` is given up and counts as None.
 
@@ -91,15 +108,20 @@ def cell_distances(pairs: Sequence[tuple[Cell, Cell]], name: str, limit_s: float
 
 
 def _limited(first: Cell, second: Cell, name: str, limit_s: float) -> float | None:
+    return _timed(partial(cell_distance, first, second, name), limit_s)
+
+
+def _timed(match: Callable[[], float | None], limit_s: float) -> float | None:
+    """What it gives, None where that takes too long or the cell is broken; limit_s: 0 for no limit."""
     try:
         try:
             if limit_s:
                 signal.setitimer(signal.ITIMER_REAL, limit_s)
-            return cell_distance(first, second, name)
+            return match()
         finally:
             if limit_s:
                 signal.setitimer(signal.ITIMER_REAL, 0)
-    except TimeoutError:
+    except Exception:  # TimeoutError too: a broken cell matches nothing
         return None
 
 

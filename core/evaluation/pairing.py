@@ -19,7 +19,7 @@ from core.evaluation.lattices import determinants, find_mappings
 from core.evaluation.reduction import Reduced
 
 _SLACK = 1 + 1e-9
-_MINIMA_SLACK = 1.01  # `Reduced.minima` are those of the lattice within 1e-3
+MINIMA_SLACK = 1.01  # `Reduced.minima` are those of the lattice within 1e-3
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def cannot_match(first: Reduced, second: Reduced, ltol: float) -> bool:
     if first.minima is None:
         return False
     edges = np.sort(np.linalg.norm(second.matrix, axis=1)) / second.volume ** (1 / 3)
-    return bool((first.minima / first.volume ** (1 / 3) > edges * (1 + ltol) * _MINIMA_SLACK).any())
+    return bool((first.minima / first.volume ** (1 / 3) > edges * (1 + ltol) * MINIMA_SLACK).any())
 
 
 def least_rms(first: Reduced, second: Reduced, tolerances: Tolerances) -> float | None:

@@ -9,14 +9,14 @@ import signal
 import threading
 import warnings
 from collections.abc import Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from core.evaluation.matching import LIMIT_S, cell_distances, check_matcher, rms_distance
-from core.evaluation.reduction import Cell, cell_of
+from core.evaluation.matching import LIMIT_S, cell_distances, check_matcher, first_reduced, rms_distance
+from core.evaluation.reduction import Cell, Reduced, cell_of
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -131,6 +131,22 @@ class MatchPool:
                 found += cell_distances(chunk, name, self.limit_s) if mine else other.result()[name]
         except BrokenProcessPool as error:
             raise MemoryError(_LOST) from error
+        return found
+
+    def find(self, query: Reduced, others: Sequence[Reduced], name: str = "paper") -> bool:
+        """Is the crystal one of the others? Each process takes a share of them and stops at a match.
+
+        Raises MemoryError where a process was ended from outside.
+        """
+        executor, share = self._started(), -(-len(others) // (2 * self.processes))
+        shares = [list(others[i : i + share]) for i in range(0, len(others), share)]
+        parts = [executor.submit(first_reduced, query, part, name, self.limit_s) for part in shares]
+        try:
+            found = any(part.result() is not None for part in as_completed(parts))
+        except BrokenProcessPool as error:
+            raise MemoryError(_LOST) from error
+        for part in parts:
+            part.cancel()
         return found
 
     def close(self, wait: bool = True) -> None:

@@ -29,7 +29,8 @@ class Outcome:
     """What became of one target.
 
     natoms: in its cell; elements: how many kinds; group: space group, 0 where unknown
-    valid: is each sample a crystal at all; rms: its displacement from the target over (V/N)^⅓, None where it is another
+    valid: is each sample a crystal at all, by the published criterion (`validity.published_verdicts`)
+    rms: its displacement from the target over (V/N)^⅓, None where it is another
     problem: why nothing was drawn, "" otherwise
     """
 
@@ -67,7 +68,8 @@ class Share:
 class Report:
     """match_rate, rms: of each target's first sample; match_rate_at_k, rms_at_k: of the best of all samples.
 
-    rms: mean over matches, in units of (V/N)^⅓, None without any; valid: share of all samples asked for
+    rms: mean over matches, in units of (V/N)^⅓, None without any
+    valid: share of all samples asked for that pass the published criterion (CDVAE's, `validity.published_verdicts`)
     problems: {why nothing was drawn: targets}
     """
 

@@ -18,6 +18,7 @@ from db.session import now, write_lock
 from db.tables import Job
 
 RESUMABLE = ("failed", "cancelled", "lost")
+REFUSED = "refused"  # in the result of a job that failed for something its user has to change
 
 
 def submit(kind: str, title: str, params: Any, device: str = "cpu") -> int:
@@ -59,6 +60,16 @@ def resume(job_id: int) -> None:
             session, job_id, job.status, "queued", error="", message="", cancel_requested_at=None, finished_at=None
         )
     tick()
+
+
+def can_resume(job: Job) -> bool:
+    """Would it go on? One that failed for what it was asked would fail for it again."""
+    return job.status in RESUMABLE and not is_refused(job)
+
+
+def is_refused(job: Job) -> bool:
+    """Did it fail for something that its user has to change?"""
+    return job.status == "failed" and bool((job.result or {}).get(REFUSED))
 
 
 def get(job_id: int) -> Job:

@@ -16,6 +16,7 @@ import psutil
 from sqlalchemy.exc import SQLAlchemyError
 
 from core.jobs.kinds import KINDS
+from core.jobs.queue import REFUSED
 from core.jobs.tick import tick
 from core.workflows.context import Cancelled, UserError
 from core.workflows.store import store
@@ -119,6 +120,8 @@ def run(job_id: int, attempt: int) -> str:
     except (UserError, MemoryError, OSError) as error:
         traceback.print_exc()
         status, ending["error"] = "failed", _sentence(error)
+        if isinstance(error, UserError):
+            ending["result"] = {REFUSED: True}
     except Exception as error:
         traceback.print_exc()
         sentence = f"Something went wrong that is not your doing: {type(error).__name__}. The log has the details."

@@ -9,6 +9,7 @@ import streamlit as st
 
 from core.data.space_groups import CRYSTAL_SYSTEMS, symbols
 from core.samplers.registry import draws_of
+from core.ui.text import said
 from core.ui.widgets import go, plain, selected
 from core.workflows.context import UserError
 from core.workflows.models import load_model
@@ -57,7 +58,7 @@ def sampler_picker(name: str, bound: bool = False) -> tuple[str, int]:
     try:
         model = load_model(name)
     except UserError as error:
-        st.error(str(error), icon=":material/error:")
+        st.error(said(str(error)), icon=":material/error:")
         st.stop()
     ways = draws_of(model.sampler)
     if bound:

@@ -12,6 +12,7 @@ from core.settings import settings
 from core.ui.conditions import space_group_picker
 from core.ui.devices import devices
 from core.ui.periodic_table import element_picker
+from core.ui.text import said
 from core.ui.widgets import go, save_uploads, sentences
 from core.workflows.aflow import AflowParams, count_entries
 from core.workflows.context import UserError
@@ -73,7 +74,7 @@ def aflow_form() -> None:
     try:
         composed = summons(query)
     except ValueError as error:
-        st.error(str(error), icon=":material/error:")
+        st.error(said(str(error)), icon=":material/error:")
         return
     text = st.text_area(
         "The summons that is sent; edit it by hand if you like",

@@ -11,6 +11,7 @@ import streamlit as st
 from core.data.recipe import WORDS, Recipe, Stage
 from core.ui.dataset_charts import remaining
 from core.ui.dataset_filter import choose
+from core.ui.text import code
 from core.ui.widgets import counted, go, pages, plain
 from core.workflows.dataset_export import export_bytes
 from core.workflows.dataset_query import Selection, suspects
@@ -51,7 +52,13 @@ def show_quality(dataset: Dataset, _: Selection) -> None:
         listed = rows.skipped_rows(session, imports, PAGE, offset, chosen)
     frame = pd.DataFrame([(r.place, r.reason, r.detail) for r in listed], columns=["where", "reason", "what is wrong"])
     narrow = st.column_config.Column(width="small")
-    st.dataframe(frame, hide_index=True, placeholder="", column_config={"where": narrow, "reason": narrow})
+    st.dataframe(
+        frame,
+        hide_index=True,
+        placeholder="",
+        column_config={"where": narrow, "reason": narrow},
+        alt="Rows that were not taken, with the reason",
+    )
     if total > offset + PAGE and len(listed) < PAGE:
         st.caption("Of very many such rows the first 10,000 are kept with their sentence.")
 
@@ -66,6 +73,7 @@ def show_recipe(dataset: Dataset, _: Selection) -> None:
         st.dataframe(
             pd.DataFrame(recipe_words(recipe, summary.get("split") == "files"), columns=["what", "value"]),
             hide_index=True,
+            alt="Filters of this dataset",
         )
         part = summary["validation"]
         how = "Split as the files name it" if summary.get("split") == "files" else "Split by formula"
@@ -101,7 +109,7 @@ def _downloads(dataset: Dataset) -> None:
     """The whole dataset as a file, made when it is asked for."""
     if dataset.summary["structures"] > MOST_TO_DOWNLOAD:
         st.caption(
-            f"Too large for the browser: `./run cli dataset export {plain(dataset.name)} FILE.parquet` writes it."
+            f"Too large for the browser: `./run cli dataset export {code(dataset.name)} FILE.parquet` writes it."
         )
         return
     with st.container(horizontal=True):
@@ -120,13 +128,13 @@ def show_stages(stages: Sequence[Stage], key: str) -> None:
     named = [(WORDS.get(s.name, s.name), s) for s in stages]
     if len(named) > 1:
         bars = [{"filter": name, "structures": s.structures} for name, s in named]
-        st.altair_chart(remaining(bars), key=f"stages-{len(bars)}-{key}")
+        st.altair_chart(remaining(bars), key=f"stages-{len(bars)}-{key}", alt="Bars: structures left after each filter")
     frame = pd.DataFrame(
         [(name, s.structures, s.formulas, s.elements, s.groups) for name, s in named],
         columns=["after", "structures", "formulas", "elements", "space groups"],
     )
     counts = {c: st.column_config.NumberColumn(format="localized") for c in frame.columns[1:]}
-    st.dataframe(frame, hide_index=True, column_config=counts)
+    st.dataframe(frame, hide_index=True, column_config=counts, alt="What each filter left")
 
 
 def recipe_words(recipe: Recipe, own_split: bool) -> list[tuple[str, str]]:

@@ -8,11 +8,12 @@ import streamlit as st
 import torch
 
 from core.data.aflow import CITATION, METHOD, TERMS
+from core.data.symmetry import named
 from core.ui import dataset_charts as charts
 from core.ui import periodic_table
+from core.ui.crystal_view import choose_palette, show_structure
 from core.ui.dataset_filter import chips, choose, forget, selection
 from core.ui.dataset_recipe import show_quality, show_recipe
-from core.ui.viewer import show_crystal
 from core.ui.widgets import energy, pages, picked, plain, segments, selected
 from core.workflows.dataset_query import ORDERS, Selection, facets, polymorphs, rows_of
 from core.workflows.datasets import load_tensors
@@ -66,14 +67,24 @@ def _overview(dataset: Dataset, chosen: Selection) -> None:
     with left:
         by_energy = st.toggle("Colour by mean formation energy", disabled=found.energy is None, key="by-energy")
         table = periodic_table.heat_map(found.elements, by_energy)
-        event = st.altair_chart(table, on_select="rerun", key=f"elements-{version}-{by_energy}")
+        event = st.altair_chart(
+            table,
+            on_select="rerun",
+            key=f"elements-{version}-{by_energy}",
+            alt="Periodic table: structures of each element; with the field Elements above the keyboard chooses too",
+        )
         if hit := picked(event):
             choose(element=hit["element"])
     with right:
         many = len([g for g in found.groups if g])
         which = f"the 25 most frequent of {many}; click one to filter" if many > 25 else "click one to filter"
         st.markdown(f"**Space groups** :small[{which}]")
-        event = st.altair_chart(charts.space_groups(found.groups), on_select="rerun", key=f"groups-{version}")
+        event = st.altair_chart(
+            charts.space_groups(found.groups),
+            on_select="rerun",
+            key=f"groups-{version}",
+            alt="Bars: structures in each space group",
+        )
         if hit := picked(event):
             choose(group=hit["space group"])
     left, middle, right = st.columns(3, gap="medium")
@@ -82,19 +93,34 @@ def _overview(dataset: Dataset, chosen: Selection) -> None:
         if found.energy is None:
             st.caption("These structures have no energies.")
         else:
-            event = st.altair_chart(charts.energies(*found.energy), on_select="rerun", key=f"energy-{version}")
+            event = st.altair_chart(
+                charts.energies(*found.energy),
+                on_select="rerun",
+                key=f"energy-{version}",
+                alt="Histogram: structures by formation energy in eV/atom",
+            )
             st.caption("The outermost bars hold what lies beyond.")
             if hit := picked(event):
                 choose(energy=tuple(hit["low"]))
     with middle:
         st.markdown("**Atoms per cell** :small[brush to filter]")
-        event = st.altair_chart(charts.cell_sizes(found.atoms), on_select="rerun", key=f"atoms-{version}")
+        event = st.altair_chart(
+            charts.cell_sizes(found.atoms),
+            on_select="rerun",
+            key=f"atoms-{version}",
+            alt="Histogram: structures by atoms per cell",
+        )
         if hit := picked(event):
             choose(atoms=(float(np.ceil(hit["low"][0])), float(np.floor(hit["low"][1]))))
     with right:
         st.markdown("**Coordinates** :small[of the sites; brush to filter]")
         chart = charts.coordinates(*found.coordinates)
-        event = st.altair_chart(chart, on_select="rerun", key=f"coordinates-{version}")
+        event = st.altair_chart(
+            chart,
+            on_select="rerun",
+            key=f"coordinates-{version}",
+            alt="Histogram: sites by fractional coordinate along a, b and c",
+        )
         if hit := picked(event):
             choose(coordinate=tuple(hit["coordinate"]))
         if found.sampled < found.structures:
@@ -129,7 +155,7 @@ def _polymorphs(dataset: Dataset, chosen: Selection) -> None:
     table, chart = st.columns([3, 2], gap="large")
     with chart:
         st.markdown("**Polymorphs per formula**")
-        st.altair_chart(charts.group_sizes(found.count))
+        st.altair_chart(charts.group_sizes(found.count), alt="Bars: formulas by number of polymorphs")
     with table:
         offset = pages(len(found.formula), PAGE, "rows")
         part = slice(offset, offset + PAGE)
@@ -151,6 +177,7 @@ def _polymorphs(dataset: Dataset, chosen: Selection) -> None:
             column_config={c: st.column_config.NumberColumn(format="%.4f") for c in frame.columns[2:]},
             height=min(330, 38 + 35 * len(frame)),
             placeholder="",
+            alt="Formulas; select a row to see its polymorphs",
         )
     at = event["selection"]["rows"]
     wanted = names[at[0]] if at else selected("group_of") or names[0]
@@ -167,7 +194,11 @@ def _side_by_side(dataset: Dataset, formula: str) -> None:
     members = torch.nonzero(data.formula == data.formulas.index(formula)).flatten()
     values = data.crystals.energy[members]
     members = members[values.argsort()]
-    st.markdown(f"**{formula}** :small[{len(members)} structures, lowest first]")
+    left, right = st.columns([3, 2], vertical_alignment="bottom")
+    left.markdown(f"**{formula}** :small[{len(members)} structures, lowest first]")
+    with right:
+        first = data.crystals[[int(members[0])]]
+        choose_palette(first.numbers[first.mask].tolist(), "beside")
     offset = pages(len(members), SIDE_BY_SIDE, "polymorph")
     shown = members[offset : offset + SIDE_BY_SIDE]
     lowest = float(data.crystals.energy[members[0]])
@@ -182,12 +213,13 @@ def _side_by_side(dataset: Dataset, formula: str) -> None:
                 else ""
             )
             st.markdown(
-                f"Space group **{int(data.crystals.group[row]) or '–'}**, {int(data.crystals.natoms[row])} atoms  \n"
+                f"Space group **{named(int(data.crystals.group[row]))}**, {int(data.crystals.natoms[row])} atoms  \n"
                 f":small[{energy(value if np.isfinite(value) else None, 4)}{above}]"
             )
-            show_crystal(data.crystals[[row]], height=280)
             structure = known.get(int(data.ids[row]))
-            st.caption(plain(structure.label) if structure else "")
+            label = structure.label if structure else ""
+            show_structure(data.crystals[[row]], key=f"beside-{row}", name=label, height=330, details="none")
+            st.caption(plain(label))
 
 
 def _structures(dataset: Dataset, chosen: Selection) -> None:
@@ -197,37 +229,35 @@ def _structures(dataset: Dataset, chosen: Selection) -> None:
     if not len(found):
         st.info("No structure has all of this: take a filter away.", icon=":material/filter_alt:")
         return
-    left, right = st.columns([3, 2], gap="large")
-    with left:
-        offset = pages(len(found), PAGE, "rows")
-        part = found[offset : offset + PAGE]
-        with store().session() as session:
-            names = {s.id: s.label for s in rows.get_structures(session, data.ids[part].tolist())}
-        crystals = data.crystals
-        frame = pd.DataFrame(
-            {
-                "formula": [data.formulas[i] for i in data.formula[part].tolist()],
-                "atoms": crystals.natoms[part].numpy(),
-                "space group": [g or None for g in crystals.group[part].tolist()],
-                **({ENERGY: crystals.energy[part].numpy().astype(float)} if dataset.summary["energies"] else {}),
-                "part": ["validation" if s else "training" for s in data.split[part].tolist()],
-                "name": [names.get(int(i), "gone") for i in data.ids[part].tolist()],
-            }
-        )
-        event = st.dataframe(
-            frame,
-            hide_index=True,
-            on_select="rerun",
-            selection_mode="single-row",
-            key=f"structures-{dataset.id}-{order}-{offset}-{hash(chosen)}",
-            column_config={ENERGY: st.column_config.NumberColumn(format="%.4f")},
-            height=min(420, 38 + 35 * len(frame)),
-            placeholder="",
-        )
+    offset = pages(len(found), PAGE, "rows")
+    part = found[offset : offset + PAGE]
+    with store().session() as session:
+        names = {s.id: s.label for s in rows.get_structures(session, data.ids[part].tolist())}
+    crystals = data.crystals
+    frame = pd.DataFrame(
+        {
+            "formula": [data.formulas[i] for i in data.formula[part].tolist()],
+            "atoms": crystals.natoms[part].numpy(),
+            "space group": [g or None for g in crystals.group[part].tolist()],
+            **({ENERGY: crystals.energy[part].numpy().astype(float)} if dataset.summary["energies"] else {}),
+            "part": ["validation" if s else "training" for s in data.split[part].tolist()],
+            "name": [names.get(int(i), "gone") for i in data.ids[part].tolist()],
+        }
+    )
+    event = st.dataframe(
+        frame,
+        hide_index=True,
+        on_select="rerun",
+        selection_mode="single-row",
+        key=f"structures-{dataset.id}-{order}-{offset}-{hash(chosen)}",
+        column_config={ENERGY: st.column_config.NumberColumn(format="%.4f")},
+        height=min(320, 38 + 35 * len(frame)),
+        placeholder="",
+        alt="Structures; select a row to see one in 3D",
+    )
     at = min((event["selection"]["rows"] or [0])[0], len(part) - 1)
-    with right:
-        row = int(part[at])
-        group = f"space group {int(crystals.group[row])}" if int(crystals.group[row]) else "space group unknown"
-        formula = data.formulas[int(data.formula[row])]
-        st.markdown(f"**{formula}** :small[{int(crystals.natoms[row])} atoms, {group}]")
-        show_crystal(crystals[[row]], height=350)
+    row = int(part[at])
+    group = f"space group {named(int(crystals.group[row]))}"
+    formula = data.formulas[int(data.formula[row])]
+    st.markdown(f"**{formula}** :small[{int(crystals.natoms[row])} atoms, {group} as imported]")
+    show_structure(crystals[[row]], key="one-structure", name=names.get(int(data.ids[row]), ""))

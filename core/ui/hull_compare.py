@@ -82,7 +82,7 @@ def _both(view: HullView) -> None:
             ],
         )
         numbers = {n: st.column_config.NumberColumn(format="%.4f") for n in frame.columns[1:5]}
-        st.dataframe(frame, hide_index=True, column_config=numbers, placeholder="–")
+        st.dataframe(frame, hide_index=True, column_config=numbers, placeholder="–", alt="Energies by both methods")
         st.caption("eV/atom. Each column is measured against the hull of its own method; the two never meet.")
         if st.button("Open the other hull", icon=":material/arrow_forward:"):
             go("*", hull=source)

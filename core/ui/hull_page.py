@@ -8,6 +8,7 @@ from functools import partial
 import pandas as pd
 import streamlit as st
 
+from core.data.rows import finite
 from core.ui import hull_charts as charts
 from core.ui.hull_view import (
     NEAR,
@@ -18,7 +19,7 @@ from core.ui.hull_view import (
     show_phase,
     show_plot,
 )
-from core.ui.widgets import counted, energy, go, pick_row, plain, segments, selected_int
+from core.ui.widgets import counted, energy, go, pick_row, plain, segments, selected, selected_int
 from core.workflows.hulls import HullView, PlacedCandidate, candidates_on
 from core.workflows.hulls_export import hull_csv, hull_json
 from core.workflows.store import store
@@ -33,7 +34,7 @@ def hulls_table(hulls: Sequence[Hull], shown: int) -> None:
     """Every hull; a click opens one."""
     frame = pd.DataFrame([_row(h) for h in hulls])
     at = next((i for i, h in enumerate(hulls) if h.id == shown), None)
-    chosen = pick_row(frame, f"hulls-{len(hulls)}-{shown}", shown=at, most=250)
+    chosen = pick_row(frame, f"hulls-{len(hulls)}-{shown}", shown=at, most=250, alt="Hulls; select one")
     if chosen is not None:
         go("*", hull=hulls[chosen].id)
 
@@ -53,14 +54,14 @@ def _row(hull: Hull) -> dict[str, object]:
 
 def show_about(view: HullView) -> None:
     """What it is made of, where it is from, and why it should not be trusted blindly."""
-    st.subheader(f"{view.row.chemical_system} · {view.row.method}")
+    st.subheader(f"{view.row.chemical_system} · {plain(view.row.method)}")
     stable = view.hull.stable()
     lowest = min((e.formation for e in view.entries if not e.flag), default=None)
     columns = st.columns(5)
     columns[0].metric("entries", f"{len(view.entries):,}")
     columns[1].metric("on the hull", f"{len(stable):,}", help="the elements too")
     columns[2].metric("lowest phase", energy(lowest))
-    columns[3].metric("date" if view.row.notes.get("date") else "brought in", view.date)
+    columns[3].metric("date" if view.row.notes.get("date") else "brought in", plain(view.date))
     about = view.error.sentence if view.error else "It was not measured for this method."
     columns[4].metric("method's error", f"{1000 * view.error.mae:.0f} meV/atom" if view.error else "–", help=about)
     compounds = [p.formula for p in stable if len(p.composition) > 1]
@@ -69,6 +70,9 @@ def show_about(view: HullView) -> None:
     if view.made_from:
         name, method = (plain(str(view.made_from.get(key))) for key in ("name", "method"))
         lines.append(f"Its phases are those of {name} by {method}, evaluated again with {plain(view.row.method)}.")
+    known = [str(view.row.notes.get(key) or "") for key in ("terms", "citation")]
+    if any(known):
+        lines.append(f"{plain(known[0])} Cite {plain(known[1])}" if known[1] else plain(known[0]))
     st.caption(" ".join([*lines, plain(view.about)]))
     few = len(view.warnings) < 3
     if view.warnings:
@@ -95,7 +99,9 @@ def show_parts(view: HullView) -> None:
         else:
             from core.ui.hull_surface import surface  # Plotly takes a second that only this view needs
 
-            st.plotly_chart(surface(picture), key=f"surface-{view.row.id}")
+            st.plotly_chart(
+                surface(picture), key=f"surface-{view.row.id}", alt="The hull as a surface over its triangle"
+            )
             st.caption("Drag to turn, scroll to come nearer. Clicks are for the plot: a surface cannot be clicked.")
         show_lowest(view, candidates)
         st.caption(_legend(picture))
@@ -121,14 +127,24 @@ def _filters(view: HullView) -> tuple[float, bool]:
     highest = max([NEAR, *(e.above_hull for e in view.entries)])
     steps = sorted({0.0, 0.025, 0.05, 0.1, NEAR, 0.3, 0.5, 1.0, round(highest + 0.005, 2)})
     steps = [s for s in steps if s <= highest + 0.01]
+    wanted = finite(selected("near"))
+    usual = NEAR if NEAR in steps else steps[-1]
+    current = usual if wanted is None else min(steps, key=lambda s: abs(s - wanted))
     near = left.select_slider(
         "Phases up to so far above the hull (eV/atom)",
         steps,
-        value=NEAR if NEAR in steps else steps[-1],
-        key=f"near-{view.row.id}",  # other hulls have other steps
+        value=current,
+        key=f"near-{view.row.id}-{current}",  # other hulls have other steps
     )
-    every = right.toggle("Every polymorph", key="every", help="Off: of each composition the lowest.")
-    return float(near), bool(every)
+    all_of_them = selected("every") == "1"
+    every = right.toggle(
+        "Every polymorph", all_of_them, key=f"every-{all_of_them}", help="Off: of each composition the lowest."
+    )
+    if near != current:
+        go(near=f"{near:g}")
+    if every != all_of_them:
+        go(*([] if every else ["every"]), **({"every": 1} if every else {}))
+    return float(current), all_of_them
 
 
 def _candidates(view: HullView) -> list[PlacedCandidate]:
@@ -144,7 +160,7 @@ def _candidates(view: HullView) -> list[PlacedCandidate]:
     left, _ = st.columns([3, 7])
     chosen = left.selectbox(
         "Candidates over it", list(names), index=list(names).index(current), format_func=names.__getitem__,
-        key=f"over-{current}", help=f"Those relaxed by {view.row.method}: energies of two methods never meet.",
+        key=f"over-{current}", help=f"Those relaxed by {plain(view.row.method)}: energies of two methods never meet.",
     )  # fmt: skip
     if chosen != current:
         go("run", "candidate", **({} if chosen is None else {"run": chosen}))

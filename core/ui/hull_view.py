@@ -11,7 +11,7 @@ import streamlit as st
 from core.crystals import unpack_cells
 from core.data.formulas import parse_formula
 from core.ui import hull_charts as charts
-from core.ui.viewer import show_crystal
+from core.ui.crystal_view import show_structure
 from core.ui.widgets import energy, go, page, pages, pick_row, picked, plain, selected, selected_int
 from core.workflows.hulls import HullView, PlacedCandidate
 from db.tables import HullEntry
@@ -25,11 +25,11 @@ def show_hull(view: HullView, candidates: Sequence[PlacedCandidate] = ()) -> str
 
     Returns the id of the candidate that was clicked now.
     """
-    st.subheader(f"Hull of {view.row.chemical_system} · {view.row.method}")
+    st.subheader(f"Hull of {view.row.chemical_system} · {plain(view.row.method)}")
     hit = show_plot(picture_of(view, candidates, NEAR), f"hull-{view.row.id}-{selected('candidate')}")
     show_lowest(view, candidates)
     legend = f"Squares: on the hull. Dots: other phases, the lowest of each composition, up to {NEAR} eV/atom above it."
-    st.caption(legend + (" Diamonds: candidates; click one to see it." if candidates else "") + f" {view.about}")
+    st.caption(legend + (" Diamonds: candidates; click one to see it." if candidates else "") + f" {plain(view.about)}")
     if view.error:
         st.caption(f"{view.error.sentence} Diamonds are hollow where that leaves it open.")
     kind, _, name = (hit or "").partition(":")
@@ -43,8 +43,16 @@ def show_plot(picture: charts.HullPicture, key: str) -> str | None:
         return None
     chart = charts.binary(picture) if len(picture.elements) == 2 else charts.ternary(picture)
     width: Literal["stretch", "content"] = "stretch" if len(picture.elements) == 2 else "content"
-    hit = picked(st.altair_chart(chart, width=width, on_select="rerun", key=key))
+    hit = picked(st.altair_chart(chart, width=width, on_select="rerun", key=key, alt=_said(picture)))
     return str(hit["key"]) if "key" in hit else None
+
+
+def _said(picture: charts.HullPicture) -> str:
+    """What a plot shows, for those who do not see it."""
+    stable = sorted({str(p["formula"]) for p in picture.phases if p["above_hull"] <= 1e-9})
+    known = f"; on it: {', '.join(stable[:20])}" if stable else ""
+    more = f"; {len(picture.candidates)} candidates over it" if picture.candidates else ""
+    return f"Convex hull of {'-'.join(picture.elements)}, formation energy in eV/atom{known}{more}; Phases lists all"
 
 
 def show_lowest(view: HullView, candidates: Sequence[PlacedCandidate]) -> None:
@@ -142,7 +150,7 @@ def phases_table(view: HullView) -> None:
     formats = {n: st.column_config.NumberColumn(format="%.4f") for n in columns if "eV" in n}
     key = f"phases-{view.row.id}-{offset}-{wanted}-{held}-{stable}-{shown}"
     at = next((i for i, e in enumerate(listed) if e.id == shown), None)
-    chosen = pick_row(frame, key, formats, at, most=420)
+    chosen = pick_row(frame, key, formats, at, most=420, alt="Phases of the hull; select one to see it")
     st.caption("Select a phase to see it.")
     if chosen is not None:
         go(phase=listed[chosen].id)
@@ -168,7 +176,7 @@ def show_phase(view: HullView, entry: HullEntry) -> None:
         st.table(facts, border="horizontal")
     with left:
         if entry.cell:
-            show_crystal(unpack_cells([entry.cell]), height=380)
+            show_structure(unpack_cells([entry.cell]), key="phase", name=entry.label, height=420, details="below")
         else:
             st.info("This hull holds no structure of it.", icon=":material/info:")
 

@@ -91,7 +91,9 @@ def _list(found: list[Job], shown: Job | None) -> None:
         "RMS": st.column_config.NumberColumn(format="%.3f", help="of the matched, in units of (V/N)^⅓"),
     }
     key = f"evaluations-{len(found)}-{found[0].id}-{shown.id if shown else ''}"
-    chosen = pick_row(frame, key, columns, found.index(shown) if shown in found else None)
+    chosen = pick_row(
+        frame, key, columns, found.index(shown) if shown in found else None, alt="Evaluations; select one"
+    )
     if chosen is not None:
         go(job=found[chosen].id)
 
@@ -134,7 +136,8 @@ def _show(job: Job) -> None:
     for column, (key, groups) in zip(st.columns(max(1, len(parts))), parts.items(), strict=False):
         with column:
             st.markdown(f"**Match rate by {BY[key]}**")
-            st.altair_chart(match_rates(groups, BY[key], result.get("match_rate")))
+            chart = match_rates(groups, BY[key], result.get("match_rate"))
+            st.altair_chart(chart, alt=f"Bars: match rate by {BY[key]}")
     if parts:
         st.caption("Bars with 95 % intervals; dashed: all structures. What is not valid or not matched is a miss.")
 

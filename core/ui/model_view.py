@@ -11,6 +11,7 @@ import streamlit as st
 
 from core.models.checkpoint import WEIGHTS
 from core.ui import model_card as words
+from core.ui.text import code
 from core.ui.widgets import go, page, pick_row, plain, sentences
 from core.workflows.context import UserError
 from core.workflows.datasets import list_datasets
@@ -19,10 +20,15 @@ from core.workflows.models import config_of, delete_model, is_shipped, rename_mo
 from db.tables import Model
 
 MOST_TO_DOWNLOAD = 1024**3  # bytes
-_COLUMNS = {
-    "parameters (M)": st.column_config.NumberColumn(format="%.2f"),
-    "match rate (field)": st.column_config.NumberColumn(format="%.1f %%", help="on validation structures"),
-    "validation loss": st.column_config.NumberColumn(format="%.4f"),
+_COLUMNS = {  # pixels: all of them stand beside each other on a laptop
+    "task": st.column_config.Column(width=92),
+    "method": st.column_config.Column(width=92),
+    "network": st.column_config.Column(width=120),
+    "parameters (M)": st.column_config.NumberColumn(format="%.2f", width=100),
+    "dataset": st.column_config.Column(width=72),
+    "match rate (paper)": st.column_config.NumberColumn(format="%.1f %%", help="on validation structures", width=118),
+    "validation loss": st.column_config.NumberColumn(format="%.4f", width=98),
+    "made": st.column_config.Column(width=86),
 }
 
 
@@ -31,7 +37,7 @@ def models_table(models: list[Model], shown: str) -> None:
     names = [m.name for m in models]
     frame = pd.DataFrame([_row(m) for m in models])
     key = f"models-{shown}-{hashlib.sha256(repr(names).encode()).hexdigest()[:8]}"
-    chosen = pick_row(frame, key, _COLUMNS, names.index(shown))
+    chosen = pick_row(frame, key, _COLUMNS, names.index(shown), alt="Models; select a row to see one")
     if chosen is not None:
         go("job", model=names[chosen])
 
@@ -48,7 +54,7 @@ def _row(model: Model) -> dict[str, object]:
         "network": f"{config.get('network', '–')} {preset}".strip(),
         "parameters (M)": None if parameters is None else parameters / 1e6,
         "dataset": str(card.get("dataset") or "–"),
-        "match rate (field)": None if rate is None else 100 * rate,
+        "match rate (paper)": None if rate is None else 100 * rate,
         "validation loss": words.number(words.metrics_of(card), "validation_loss"),
         "made": str(card.get("made") or f"{model.created_at:%Y-%m-%d}"),
     }
@@ -72,7 +78,7 @@ def _download(model: Model) -> None:
     weights = Path(model.folder) / WEIGHTS
     size = weights.stat().st_size if weights.is_file() else 0
     if size > MOST_TO_DOWNLOAD:
-        st.caption(f"Too large for the browser: `./run cli models pack {plain(model.name)} FILE.zip`")
+        st.caption(f"Too large for the browser: `./run cli models pack {code(model.name)} FILE.zip`")
         return
     st.download_button(
         "Download",
@@ -98,8 +104,10 @@ def _rename(model: Model) -> None:
 def _delete(model: Model) -> None:
     st.write("Candidates that it made stay.")
     if is_shipped(model):
-        st.write(f"It came with the app: its files stay, and `./run cli models add {model.folder}` brings it back.")
-    if st.button(f"Delete {model.name}", type="primary"):
+        st.write(
+            f"It came with the app: its files stay, and `./run cli models add {code(model.folder)}` brings it back."
+        )
+    if st.button(f"Delete {plain(model.name)}", type="primary"):
         with sentences():
             delete_model(model.name)
             go("*")
@@ -110,12 +118,12 @@ def show_card(model: Model) -> None:
     card, config = model.card, config_of(model)
     rate = words.match_rate(card)
     columns = st.columns(5)
-    columns[0].metric("task", model.task)
+    columns[0].metric("task", plain(model.task))
     columns[1].metric("parameters", words.millions(words.number(card, "parameters")))
     columns[2].metric(
-        "match rate (field)",
+        "match rate (paper)",
         words.percent(rate),
-        help="Share of validation structures that it draws again, by the field's tolerances: ltol 0.3, stol 0.5, 10°.",
+        help="Share of validation structures that it draws again, by the paper's tolerances: ltol 0.2, stol 0.3, 5°.",
     )
     loss = words.number(words.metrics_of(card), "validation_loss")
     columns[3].metric("validation loss", "–" if loss is None else f"{loss:.4f}")

@@ -71,7 +71,12 @@ def element_picker(label: str, key: str, default: Collection[str] = (), most: in
     st.session_state.setdefault(clicks, 0)
     place = st.empty()
     chart = _clickable(set(st.session_state[key]))
-    event = st.altair_chart(chart, on_select="rerun", key=f"{key}-table-{st.session_state[clicks]}")
+    event = st.altair_chart(
+        chart,
+        on_select="rerun",
+        key=f"{key}-table-{st.session_state[clicks]}",
+        alt="Periodic table: a click chooses an element; the field above it does so by keyboard",
+    )
     for picked in event.get("selection", {}).get("pick", []):
         before = list(st.session_state[key])
         symbol = picked["element"]

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from core.data.rows import symbol
 from core.energy.trajectory import Trajectory
-from core.ui.viewer import AXES, CORNERS, SCRIPT, colours, show_legend, with_images, xyz, zoom
+from core.ui.palettes import chosen_palette, colours_of
+from core.ui.viewer import AXES, CORNERS, SCRIPT, show_legend, with_images, xyz, zoom
 from core.ui.widgets import plain
 from core.workflows.relax import read_trajectory
 
@@ -36,7 +36,7 @@ def show_player(candidate_id: int, method: str) -> None:
             f"{int(trajectory.step[-1])} steps with {plain(method)} ({len(trajectory)} kept): the energy changed by "
             f"{change:+.4f} eV/atom, the largest force from {first:.2f} to {last:.3f} eV/Å.{_groups(trajectory)}"
         )
-        st.iframe(player_html(trajectory), height=_HEIGHT + 8)
+        st.iframe(player_html(trajectory), height=_HEIGHT + 8, alt="The relaxation, step by step")
         show_legend(trajectory.crystals.numbers[0][trajectory.crystals.mask[0]].tolist())
 
 
@@ -61,7 +61,7 @@ def player_html(trajectory: Trajectory, height: int = _HEIGHT) -> str:
         "energy": [_number(v) for v in trajectory.energy.tolist()],
         "force": [_number(v) for v in trajectory.max_force.tolist()],
         "frames": frames,
-        "colours": {symbol(int(z)): colours()[symbol(int(z))] for z in set(numbers.tolist())},
+        "colours": colours_of(numbers.tolist(), chosen_palette()),
         "axes": list(AXES.values()),
         "zoom": zoom(cells[0], 17.0),
     }

@@ -1,4 +1,4 @@
-"""What runs beside the pages: migrations and starter data at start, the job system's tick, errors in words."""
+"""What runs beside the pages: start, the job system's tick, what a browser may load, errors in words."""
 
 from __future__ import annotations
 
@@ -10,16 +10,61 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import streamlit as st
+from starlette.middleware import Middleware
 
 from core.jobs.tick import tick
 from core.settings import SettingsError
+from core.ui.text import said
 from core.workflows import starter
 from core.workflows.context import UserError
 from core.workflows.store import store
 
 TICK_S = 1.0
 
+# Nothing is loaded from anywhere else, whatever a page may hold. Scripts are Streamlit's own, Vega's compiled
+# expressions and the viewers, which are pages written into frames.
+POLICY = "; ".join(
+    (
+        "default-src 'self'",
+        "script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:",
+        "style-src 'self' 'unsafe-inline'",
+        "img-src 'self' data: blob:",
+        "font-src 'self' data:",
+        "connect-src 'self' data: blob:",
+        "worker-src 'self' blob:",
+        "frame-src 'self' data: blob:",
+        "object-src 'none'",
+        "base-uri 'self'",
+        "form-action 'self'",
+        "frame-ancestors 'self'",
+    )
+)
+_HEADERS = {
+    "content-security-policy": POLICY,
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+}
+
 log = logging.getLogger(__name__)
+
+
+class _Guarded:
+    """Every answer carries the policy."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        async def answer(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                more = [(k.encode(), v.encode()) for k, v in _HEADERS.items()]
+                message = {**message, "headers": [*message.get("headers", []), *more]}
+            await send(message)
+
+        await self._app(scope, receive, answer if scope["type"] == "http" else send)
+
+
+MIDDLEWARE = [Middleware(_Guarded)]
 
 
 @asynccontextmanager
@@ -48,7 +93,7 @@ async def _tick_forever() -> None:
 def on_script_error(error: Exception) -> bool:
     """Show a sentence, and the traceback only to those who open it."""
     if isinstance(error, (UserError, SettingsError)):
-        st.error(str(error), icon=":material/error:")
+        st.error(said(str(error)), icon=":material/error:")
         return True
     log.error("a page failed", exc_info=error)
     st.error(

@@ -35,6 +35,7 @@ def show_samples(job: Job, active: bool) -> None:
         grid_html(rows, height),
         height=height + 8,
         width="stretch" if width == 1 else int(1100 * width),
+        alt="Crystals in 3D: what was drawn, and what it should be",
     )
     target = samples.target[some]
     show_legend(target.numbers[target.mask].tolist())

@@ -80,7 +80,7 @@ def _ways_on(job: Job) -> None:
         if model is not None:
             use = page("generate" if model.task == "generation" else "modify")
             link = {"model": model.name}
-            st.page_link(use, label=f"Use {model.name}", icon=":material/arrow_forward:", query_params=link)
+            st.page_link(use, label=f"Use {plain(model.name)}", icon=":material/arrow_forward:", query_params=link)
             st.page_link(page("models"), label="Its card", icon=":material/neurology:", query_params=link)
         if st.button("Clone with changes", icon=":material/content_copy:", type="tertiary"):
             go("*", like=job.id)
@@ -131,7 +131,7 @@ def _curves(job_id: int, others: list[int], part: str, axis: str) -> None:
     with left:
         how = "solid: validation, dotted: training" if others else "a dot marks the lowest of validation"
         st.markdown(f"**Loss** :small[{how}]")
-        st.altair_chart(charts.losses(runs, part, scale))
+        st.altair_chart(charts.losses(runs, part, scale), alt="Curves: training and validation loss")
         kinds = {str(_values(job).get("loss")) for job in jobs}
         if len(kinds) > 1:
             st.caption(f":material/info: Losses of several kinds ({', '.join(sorted(kinds))}): their heights differ.")
@@ -139,14 +139,17 @@ def _curves(job_id: int, others: list[int], part: str, axis: str) -> None:
         how = "match rate, solid: field's tolerances, dashed: paper's" if others else "for validation structures"
         st.markdown(f"**Crystals drawn** :small[{how}]")
         if any(name in points for points in runs.values() for name in charts.RATES):
-            st.altair_chart(charts.rates(runs, scale))
+            st.altair_chart(charts.rates(runs, scale), alt="Curves: match rate and validity of drawn crystals")
         else:
             none = "Some are drawn and matched now and then; the first after a while of training."
             st.caption(none if is_active(jobs[0]) else "None were drawn: it was too short for that.")
     small = st.columns(3, gap="medium")
-    small[0].altair_chart(charts.pace(runs, "learning_rate", "learning rate", ".1e", scale))
-    small[1].altair_chart(charts.pace(runs, "structures_per_s", "structures/s", "~s", scale))
-    small[2].altair_chart(charts.pace(runs, "memory_mb", "memory (MB)", "~s", scale))
+    paces = (
+        ("learning_rate", "learning rate", ".1e"), ("structures_per_s", "structures/s", "~s"),
+        ("memory_mb", "memory (MB)", "~s"),
+    )  # fmt: skip
+    for column, (name, title, form) in zip(small, paces, strict=True):
+        column.altair_chart(charts.pace(runs, name, title, form, scale), alt=f"Curve: {title}")
 
 
 def _values(job: Job) -> Mapping[str, Any]:
@@ -191,7 +194,9 @@ def list_trainings() -> None:
         "progress": st.column_config.ProgressColumn(format="percent", width="small"),
         "validation loss": st.column_config.NumberColumn(format="%.4f", help="the lowest"),
     }
-    chosen = pick_row(frame, f"trainings-{offset}-{listed[0].job.id if listed else 0}", columns, most=500)
+    chosen = pick_row(
+        frame, f"trainings-{offset}-{listed[0].job.id if listed else 0}", columns, most=500, alt="Trainings; select one"
+    )
     st.caption("Select a row to open the training.")
     if chosen is not None:
         go("*", job=listed[chosen].job.id)

@@ -20,13 +20,12 @@ _NUMBERS = {"total energy (eV/atom)": "%.4f", "formation energy (eV/atom)": "%.4
 
 
 def vasp_panel(candidate_ids: Sequence[int], method: str = "") -> None:
-    """Both ways side by side, closed until opened. method: whose relaxed cells go out where they are known."""
-    with st.expander("To DFT and back: VASP", icon=":material/science:", expanded=_is_watched()):
-        out, back = st.columns(2, gap="large")
-        with out:
-            vasp_download(candidate_ids, method)
-        with back:
-            vasp_upload()
+    """Both ways side by side. method: whose relaxed cells go out where they are known."""
+    out, back = st.columns(2, gap="large")
+    with out:
+        vasp_download(candidate_ids, method)
+    with back:
+        vasp_upload()
 
 
 def vasp_download(candidate_ids: Sequence[int], method: str = "") -> None:
@@ -102,13 +101,14 @@ def show_results(result: Mapping[str, Any]) -> None:
             hide_index=True,
             column_config={k: st.column_config.NumberColumn(format=form) for k, form in _NUMBERS.items()},
             height="auto" if len(rows) <= 10 else 420,
+            alt="Results of VASP",
         )
     if problems:
         nothing = "No result was kept. " if not result["stored"] else ""
         first = plain(f"{problems[0][0]}: {problems[0][1]}")
         more = f" and {len(problems) - 1} more, listed below" if len(problems) > 1 else ""
         st.warning(f"{nothing}{counted(len(problems), 'file')} not taken: {first}{more}.", icon=":material/report:")
-        st.dataframe(pd.DataFrame(problems, columns=["file", "why"]), hide_index=True)
+        st.dataframe(pd.DataFrame(problems, columns=["file", "why"]), hide_index=True, alt="Files that were not taken")
     for method, energies in result["references"].items():
         listed = ", ".join(f"{e} {v:.4f}".replace("-", "−") for e, v in energies.items()) or "none"
         st.caption(f"Elemental references of {plain(method)} (eV/atom): {listed}.")
@@ -151,7 +151,7 @@ def _to_the_hull(rows: Sequence[Mapping[str, Any]]) -> None:
         st.page_link(page("hulls"), label="Hulls", icon=":material/arrow_forward:")
 
 
-def _is_watched() -> bool:
+def is_watched() -> bool:
     """Is the job in the URL one that reads results?"""
     job_id = selected_int("job")
     if job_id is None:

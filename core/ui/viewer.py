@@ -7,20 +7,20 @@ reaches the script, and what does is escaped.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import cache, partial
-from pathlib import Path
+from functools import partial
+from html import escape
 from typing import Any
 
 import numpy as np
 import py3Dmol
-import pymatgen.vis
 import streamlit as st
-import yaml
 
-from core.crystals import Crystals
+from core.crystals import Crystals, to_structures
+from core.data.crystallography import problem_of
 from core.data.rows import symbol
+from core.ui.crystal_scene import SCRIPT, page_of, pair_data
+from core.ui.palettes import chosen_palette, colours_of
 
-SCRIPT = "/app/static/3Dmol-min.js"
 _EDGE = 0.02  # a site so near a face of the cell is drawn on the opposite face too
 CORNERS = [(i, j, k) for i in (0, 1) for j in (0, 1) for k in (0, 1)]
 AXES = {"a": "#c0504d", "b": "#4f8f4f", "c": "#4a6fb5"}
@@ -28,17 +28,20 @@ AXES = {"a": "#c0504d", "b": "#4f8f4f", "c": "#4a6fb5"}
 
 def show_crystal(crystals: Crystals, index: int = 0, height: int = 400) -> None:
     """Draw one crystal of a batch with its cell, axes and a legend of its elements."""
-    st.iframe(crystal_html(crystals, index, height), height=height + 8)
+    alt = f"Crystal of {crystals.formula(index)} in 3D; drag to turn it, scroll to zoom"
+    st.iframe(crystal_html(crystals, index, height), height=height + 8, alt=alt)
     show_legend(crystals.numbers[index][crystals.mask[index]].tolist())
 
 
 def show_legend(numbers: Iterable[int]) -> None:
     """Dots in the colours of the elements with these atomic numbers."""
+    present = sorted(set(numbers))
+    known = colours_of(present, chosen_palette())
     dots = " ".join(
         f'<span style="white-space:nowrap;margin-right:.8rem"><span style="display:inline-block;width:.75rem;'
-        f"height:.75rem;border-radius:50%;border:1px solid #8884;background:{colours()[symbol(z)]};"
+        f"height:.75rem;border-radius:50%;border:1px solid #8884;background:{known[symbol(z)]};"
         f'margin-right:.3rem"></span>{symbol(z)}</span>'
-        for z in sorted(set(numbers))
+        for z in present
     )
     st.html(f'<div style="font-size:.85rem">{dots}</div>')
 
@@ -65,6 +68,24 @@ def grid_html(rows: Sequence[Crystals], height: int = 560) -> str:
     return _escape_scripts(str(view._make_html()))
 
 
+def pair_html(left: Crystals, right: Crystals, height: int = 420, titles: tuple[str, str] = ("before", "after")) -> str:
+    """Two crystals (the first of each batch) side by side in one canvas, turned and enlarged together, on one scale.
+
+    titles: text of any kind. A cell that cannot be drawn gives a sentence. The page fills the height of its frame.
+    """
+    for crystals, title in ((left, titles[0]), (right, titles[1])):
+        mask = crystals.mask[0]
+        problem = problem_of(crystals.lattice[0].double().numpy(), crystals.frac[0][mask].double().numpy())
+        if problem:
+            return f'<p style="font:14px system-ui,sans-serif;color:#7c858b">{escape(title)}: {problem}</p>'
+    sides = [to_structures(c[[0]])[0] for c in (left, right)]
+    about = " and ".join(
+        f"{side.composition.reduced_formula} with {len(side)} atoms ({title})"
+        for side, title in zip(sides, titles, strict=True)
+    )
+    return page_of("crystal_pair.html", pair_data(sides, titles, chosen_palette(), f"Side by side: {about}."))
+
+
 class _Place:
     """One place of a grid: what is called on it is called on the viewer there."""
 
@@ -80,8 +101,9 @@ def _draw_crystal(view: Any, crystals: Crystals, index: int, fill: float = 17.0)
     cell = crystals.lattice[index].double().numpy()
     frac, numbers = with_images(crystals.frac[index].double().numpy()[mask], crystals.numbers[index].numpy()[mask])
     view.addModel(xyz(frac @ cell, numbers), "xyz")
+    known = colours_of(numbers.tolist(), chosen_palette())
     for z in sorted(set(numbers.tolist())):
-        style = {"color": colours()[symbol(z)]}
+        style = {"color": known[symbol(z)]}
         view.setStyle({"elem": symbol(z)}, {"sphere": {**style, "scale": 0.3}, "stick": {**style, "radius": 0.09}})
     _draw_cell(view, cell)
     view.setBackgroundColor("#ffffff", 0)
@@ -145,12 +167,3 @@ def xyz(positions: np.ndarray, numbers: np.ndarray) -> str:
 
 def _point(position: np.ndarray) -> dict[str, float]:
     return {axis: round(float(v), 4) for axis, v in zip("xyz", position, strict=True)}
-
-
-@cache
-def colours() -> dict[str, str]:
-    """VESTA's colours by element, as pymatgen carries them."""
-    path = Path(pymatgen.vis.__file__).parent / "ElementColorSchemes.yaml"
-    table = yaml.safe_load(path.read_text())["VESTA"]
-    known = {name: "#{:02x}{:02x}{:02x}".format(*map(int, rgb)) for name, rgb in table.items()}
-    return {symbol(z): known.get(symbol(z), "#b0b0b0") for z in range(1, 119)}

@@ -16,6 +16,7 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from core.cli.common import duration
 from core.jobs import queue
+from core.ui.text import plain, said
 from core.workflows import trainings
 from core.workflows.context import UserError
 from core.workflows.store import folder, store
@@ -47,7 +48,7 @@ def sentences() -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        st.error(str(error), icon=":material/error:")
+        st.error(said(str(error)), icon=":material/error:")
 
 
 def page(name: str) -> str:
@@ -117,11 +118,16 @@ def segments(
 
 
 def pick_row(
-    frame: pd.DataFrame, key: str, columns: Mapping[str, Any] | None = None, shown: int | None = None, most: int = 330
+    frame: pd.DataFrame,
+    key: str,
+    columns: Mapping[str, Any] | None = None,
+    shown: int | None = None,
+    most: int = 330,
+    alt: str = "Select a row to open it",
 ) -> int | None:
     """A table of which one row can be chosen; returns the row that was chosen now, None for the one that is `shown`.
 
-    columns: column_config; most: pixels, after which it scrolls
+    columns: column_config; most: pixels, after which it scrolls; alt: what it is, for screen readers
     """
     event = st.dataframe(
         frame,
@@ -133,6 +139,7 @@ def pick_row(
         column_config=columns,
         height=min(most, 40 + 35 * len(frame)),
         placeholder="–",
+        alt=alt,
     )
     rows = [i for i in event["selection"]["rows"] if i < len(frame) and i != shown]
     return rows[0] if rows else None
@@ -188,7 +195,7 @@ def job_card(job: Job, key: str, more: bool = True) -> None:
     """Title, status, progress and what can be done about it; `more`: a training's numbers, and the way to its page."""
     state = trainings.state_of(job) if job.kind == "train" else job.status
     with st.container(border=True):
-        title, action = st.columns([3, 2] if job.kind == "train" else [5, 1], vertical_alignment="center")
+        title, action = st.columns([3, 2] if job.kind == "train" else [3, 1], vertical_alignment="center")
         icon = _ICONS.get(job.kind, "auto_awesome")
         title.markdown(f":material/{icon}: **{plain(job.title)}** {badge(state)} :small[job {job.id}]")
         with action.container(horizontal=True, horizontal_alignment="right"):
@@ -210,7 +217,9 @@ def _card_state(job: Job, state: str) -> None:
             ahead = job_rows.queue_position(session, job)
         st.caption(f"Waiting for {job.device}: {ahead} before it in the queue." if ahead else f"Next on {job.device}.")
     elif state == "failed":
-        st.error(job.error or "It failed; the log says more.", icon=":material/error:")
+        st.error(said(job.error) or "It failed; the log says more.", icon=":material/error:")
+        if queue.is_refused(job):
+            st.caption("Change that and start a new one: this one would fail in the same way again.")
     elif state == "lost":
         st.warning("Its process disappeared. " + ("It is being started again." if is_active(job) else "Resume it."))
     elif state == "paused":
@@ -223,7 +232,7 @@ def _job_action(job: Job, key: str) -> None:
         asked = job.cancel_requested_at is not None
         if st.button("Stopping …" if asked else "Cancel", key=f"{key}-cancel", disabled=asked):
             _do(queue.cancel, job.id)
-    elif job.status in queue.RESUMABLE and st.button("Resume", key=f"{key}-resume"):
+    elif queue.can_resume(job) and st.button("Resume", key=f"{key}-resume"):
         _do(queue.resume, job.id)
 
 
@@ -241,7 +250,7 @@ def training_actions(job: Job, key: str) -> None:
         _give_up(job, key, "Cancel", "It stops, and what it has learned is thrown away. *Pause* keeps it.")
     elif job.status == "queued":
         _job_action(job, key)
-    elif job.status in queue.RESUMABLE:
+    elif queue.can_resume(job):
         goes_on = trainings.can_go_on(job)
         label, icon = ("Resume", ":material/play_arrow:") if goes_on else ("Start again", ":material/replay:")
         if st.button(label, key=f"{key}-resume", icon=icon):
@@ -269,13 +278,13 @@ def _do(action: Callable[[int], object], job_id: int) -> None:
     try:
         action(job_id)
     except UserError as error:
-        st.toast(str(error), icon=":material/error:", duration="long")
+        st.toast(said(str(error)), icon=":material/error:", duration="long")
     else:
         st.rerun()
 
 
 def _progress_text(job: Job) -> str:
-    parts = [job.message or "Starting"]
+    parts = [plain(job.message) or "Starting"]
     if job.eta_s:
         parts.append(f"{duration(job.eta_s)} to go")
     parts.append(f"on {job.device}")
@@ -333,11 +342,6 @@ def _log(job: Job) -> None:
         text = queue.logs(job.id, 60)
         st.code(text or "Nothing written yet.", language=None)
         st.caption(f"The whole log: {job.folder}/log.txt")
-
-
-def plain(text: str) -> str:
-    """Text of a user inside Markdown: nothing in it is markup."""
-    return "".join(f"\\{c}" if c in "\\`*_{}[]()<>#+-.!|$:~" else c for c in text)
 
 
 def save_uploads(files: Sequence[UploadedFile]) -> tuple[tuple[str, ...], tuple[str, ...]]:

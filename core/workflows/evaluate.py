@@ -19,7 +19,7 @@ from core.crystals import Crystals
 from core.evaluation.matching import TOLERANCES, cell_distances
 from core.evaluation.pool import ALONE, MatchPool, cells_of
 from core.evaluation.report import Outcome, make_report, outcome_of, verdict_row
-from core.evaluation.validity import judge
+from core.evaluation.validity import published_verdicts
 from core.workflows.context import Cancelled, Context, UserError
 from core.workflows.evaluation_drawers import Asked, Drawer, find_drawer
 from core.workflows.evaluation_targets import Targets, find_targets
@@ -160,7 +160,7 @@ class Run:
             which = [int(able[i // times]) * times + i % times for i in answers]
         self.seconds_sampling += time.monotonic() - started
         started = time.monotonic()
-        valid = [v.valid for v in judge(drawn, symmetry=False)] if which else []
+        valid = [v.valid for v in published_verdicts(drawn)] if which else []
         good = [i for i, ok in enumerate(valid) if ok]
         answered = [which[i] // times for i in good]
         found = self._match(_take(drawn, good), _take(target, answered), pool)

@@ -2,102 +2,202 @@
 
 from __future__ import annotations
 
-import platform
-from collections.abc import Mapping, Sequence
-from importlib.metadata import version
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from core.crystals import Crystals, to_structures, unpack_cells
+from core.data.formulas import parse_formula
 from core.data.rows import finite
 from core.energy.potential import shortest_distances
-from core.export.bundle import BundleItem, BundleRow, write_folder, zip_bytes
+from core.export.bundle import BundleItem, BundleRow, write_folder, write_zip
 from core.workflows.context import UserError
-from core.workflows.hulls import HullView, get_hull_by_id, hull_systems_for, place_candidates
-from core.workflows.models import list_models
+from core.workflows.hulls import HullView, get_hull_by_id, list_hulls
+from core.workflows.manifest import Manifest, hull_name
 from core.workflows.relax import SYMPREC
 from core.workflows.store import store
 from db import candidates as rows
-from db import jobs as job_rows
 from db.tables import Candidate, Relaxation
 
-_PACKAGES = ("torch", "pymatgen", "spglib", "matgl", "chgnet", "torch-sim-atomistic")
+_PART = 500  # candidates read from the store and held at once
 
 
 def bundle_zip(candidate_ids: Sequence[int], hull: HullView | None = None) -> bytes:
-    """A zip of these candidates; relaxed cells and energies are those of the hull's method, else the latest."""
-    items, manifest = _collect(candidate_ids, hull)
-    return zip_bytes(items, manifest)
+    """A zip of these candidates. Each is relaxed by the hull's method, else as it was relaxed last.
+
+    Each stands above the given hull where that holds its elements, else above one of its own elements and method.
+    Raises UserError where none of them is in the store.
+    """
+    target = BytesIO()
+    bundle_file(candidate_ids, target, hull)
+    return target.getvalue()
+
+
+def bundle_file(
+    candidate_ids: Sequence[int], target: IO[bytes] | str | os.PathLike[str], hull: HullView | None = None
+) -> int:
+    """The same written into a file, a few hundred candidates in memory at a time; returns how many candidates."""
+    bundle = _Bundle(candidate_ids, hull)
+    write_zip(target, bundle.items(), bundle.manifest)
+    return bundle.count
 
 
 def bundle_folder(candidate_ids: Sequence[int], folder: Path, hull: HullView | None = None) -> int:
     """The same as files of a folder; returns how many candidates."""
-    items, manifest = _collect(candidate_ids, hull)
+    bundle = _Bundle(candidate_ids, hull)
     try:
-        write_folder(folder, items, manifest)
+        write_folder(folder, bundle.items(), bundle.manifest)
     except OSError as error:
         raise UserError(f"{folder} cannot be written: {error.strerror}.") from error
-    return len(items)
+    return bundle.count
 
 
-def _collect(candidate_ids: Sequence[int], hull: HullView | None) -> tuple[list[BundleItem], dict[str, Any]]:
-    with store().session() as session:
-        found = rows.get_candidates(session, candidate_ids)
-        relaxed = _latest(rows.relaxations(session, candidate_ids, hull.row.method if hull else None))
-        jobs = {i: job_rows.get_job(session, i) for i in {c.job_id for c in found}}
-    if not found:
-        raise UserError("No candidate was chosen.")
-    hull = hull or _fitting_hull(found, relaxed)
-    placed = {p.candidate.id: p for p in place_candidates(candidate_ids, hull)} if hull else {}
-    items = [_item(c, relaxed.get(c.id), placed.get(c.id), hull) for c in found]
-    models = {m.name: m for m in list_models()}
-    manifest = {
-        "made_by": f"Subhull {_version('subhull') or '0.1.0'}",
-        "runs": {
-            str(i): {"kind": job.kind, "params": job.params, "result": job.result} for i, job in jobs.items() if job
-        },
-        "models": {
-            name: {"weights_sha256": m.hash, "dataset_hash": m.card.get("dataset_hash"), "task": m.task}
-            for name, m in models.items()
-            if name in {c.model for c in found}
-        },
-        "seed": sorted({int(job.params["seed"]) for job in jobs.values() if job and "seed" in job.params}),
-        "energy_method": sorted({i.row.energy_method for i in items if i.row.energy_method}),
-        "hull": _hull_name(hull) if hull else None,
-        "versions": {p: _version(p) for p in _PACKAGES} | {"python": platform.python_version()},
-    }
-    return items, manifest
+class _Bundle:
+    """Candidates read part by part; what the manifest needs of them is gathered on the way. Raises UserError."""
+
+    def __init__(self, candidate_ids: Sequence[int], hull: HullView | None) -> None:
+        self._ids, self._hulls, self.count = candidate_ids, _Hulls(hull), 0
+        self._manifest = Manifest()
+        with store().session() as session:
+            if not any(rows.get_candidates(session, part) for part in _parts(candidate_ids)):
+                raise UserError("No candidate was chosen.")
+
+    def items(self) -> Iterator[BundleItem]:
+        for part in _parts(self._ids):
+            with store().session() as session:
+                found = rows.get_candidates(session, part)
+                relaxations = rows.relaxations(session, part)
+            best = best_relaxations(relaxations, self._hulls.given.row.method if self._hulls.given else "")
+            above = self._hulls.above(found, best)
+            self.count += len(found)
+            for candidate in found:
+                relaxation = best.get(candidate.id)
+                value, hull = above.get(candidate.id, (None, None))
+                self._manifest.add(candidate, relaxation, hull)
+                yield _item(candidate, relaxation, value, hull)
+
+    def manifest(self) -> dict[str, Any]:
+        return self._manifest.values()
 
 
-def _item(candidate: Candidate, relaxation: Relaxation | None, placed: Any, hull: HullView | None) -> BundleItem:
-    generated = to_structures(unpack_cells([candidate.cell]))[0]
-    relaxed = None
-    if relaxation is not None and relaxation.cell is not None:
-        relaxed = to_structures(unpack_cells([relaxation.cell]))[0]
-    above = placed.place.above if placed and placed.place else None
+class _Hulls:
+    """Which hull a candidate stands above: the one that was given, or the newest of its own elements and method."""
+
+    def __init__(self, given: HullView | None) -> None:
+        self.given = given
+        self._found: dict[tuple[str, str], HullView | None] = {}
+        self._rows = list_hulls()
+
+    def above(
+        self, found: Sequence[Candidate], best: Mapping[int, Relaxation]
+    ) -> dict[int, tuple[float, HullView]]:  # id -> (eV/atom, hull)
+        grouped: dict[int, tuple[HullView, list[Candidate]]] = {}
+        for candidate in found:
+            relaxation = best.get(candidate.id)
+            if relaxation is None or relaxation.formation_after is None:
+                continue
+            hull = self.of(candidate.chemical_system, relaxation.method)
+            if hull is not None:
+                grouped.setdefault(hull.row.id, (hull, []))[1].append(candidate)
+        placed = {}
+        for hull, some in grouped.values():
+            energies = [float(best[c.id].formation_after or 0.0) for c in some]
+            for candidate, value in zip(some, hull.hull.above_of([_counts(c) for c in some], energies), strict=True):
+                placed[candidate.id] = (value, hull)
+        return placed
+
+    def of(self, system: str, method: str) -> HullView | None:
+        """The smallest system that holds the elements comes first, of one system the newest hull."""
+        key = (system, method)
+        if key not in self._found:
+            wanted = set(system.split("-"))
+            given = self.given
+            if given and given.row.method == method and wanted <= set(given.hull.elements):
+                self._found[key] = given
+            else:
+                fitting = [h for h in self._rows if h.method == method and wanted <= set(h.chemical_system.split("-"))]
+                row = min(fitting, key=lambda h: (h.chemical_system.count("-"), -h.id), default=None)
+                self._found[key] = get_hull_by_id(row.id) if row else None
+        return self._found[key]
+
+
+def best_relaxations(relaxations: Sequence[Relaxation], method: str = "") -> dict[int, Relaxation]:
+    """By candidate: the relaxation by a method, else the newest that gave a crystal, else its energy as drawn."""
+
+    def rank(row: Relaxation) -> tuple[Any, ...]:
+        relaxed = row.cell is not None
+        return relaxed and row.method == method, relaxed, row.formation_before is not None, row.created_at
+
+    usable = [r for r in relaxations if r.cell is not None or r.formation_before is not None]
+    return {r.candidate_id: r for r in sorted(usable, key=rank)}
+
+
+def _item(
+    candidate: Candidate, relaxation: Relaxation | None, above: float | None, hull: HullView | None
+) -> BundleItem:
+    generated = _structure(candidate.cell)
+    relaxed = _structure(relaxation.cell) if relaxation is not None and relaxation.cell is not None else None
+    moved = relaxation if relaxed else None
     row = BundleRow(
         id=f"{candidate.job_id}-{candidate.index}",
         formula=candidate.formula,
         natoms=candidate.natoms,
         group_asked=candidate.group_asked,
-        group_found=relaxation.group_found if relaxed and relaxation else candidate.group_found,
-        symprec=SYMPREC if relaxed else candidate.symprec,
+        group_found=moved.group_found if moved else candidate.group_found,
+        symprec=SYMPREC if moved else candidate.symprec,
         energy_asked=candidate.energy_asked,
-        energy=relaxation.formation_after if relaxation else None,
+        energy=moved.formation_after if moved else relaxation.formation_before if relaxation else None,
         energy_method=relaxation.method if relaxation else candidate.energy_method,
         e_above_hull=above,
-        hull=_hull_name(hull) if hull and above is not None else "",
-        min_distance=_shortest(relaxation.cell) if relaxed and relaxation else candidate.min_distance,
+        hull=hull_name(hull) if hull and above is not None else "",
+        min_distance=_shortest(moved.cell) if moved else candidate.min_distance,
         valid=candidate.valid,
         novel=candidate.novel,
         unique=candidate.unique,
+        **_judged(candidate),
+        **_relaxed(relaxation, moved is not None),
     )
     return BundleItem(row, generated, relaxed)
+
+
+def _judged(candidate: Candidate) -> dict[str, Any]:
+    """The columns of a candidate that stand under their own names."""
+    names = ("model", "problem", "groups", "symmetrised", "charge_balanced", "novelty", "starred", "note")
+    more = ("displacement", "volume_change", "same_as_start", "series")
+    return {name: getattr(candidate, name) for name in (*names, *more)}
+
+
+def _relaxed(relaxation: Relaxation | None, moved: bool) -> dict[str, Any]:
+    if relaxation is None:
+        return {}
+    return {
+        "relaxation": relaxation.status,
+        "relax_steps": relaxation.steps,
+        "max_force": relaxation.max_force,
+        "energy_generated": relaxation.formation_before,
+        "total_energy": relaxation.total_after if moved else relaxation.total_before,
+    }
+
+
+def _structure(cell: bytes) -> Any:
+    """The pymatgen structure, None where the cell is not finite."""
+    crystals = unpack_cells([cell])
+    return to_structures(crystals)[0] if bool(crystals.lattice.isfinite().all()) else None
 
 
 def _shortest(cell: bytes | None) -> float | None:
     """Å, in what the row's file holds."""
     return finite(shortest_distances(unpack_cells([cell]))[0]) if cell else None
+
+
+def _counts(candidate: Candidate) -> dict[str, float]:
+    return {s: float(n) for s, n in parse_formula(candidate.formula).items()}
+
+
+def _parts(ids: Sequence[int]) -> Iterator[Sequence[int]]:
+    return (ids[start : start + _PART] for start in range(0, len(ids), _PART))
 
 
 def relaxed_row(label: str, crystals: Crystals, index: int, values: Mapping[str, Any]) -> BundleRow:
@@ -118,31 +218,9 @@ def relaxed_row(label: str, crystals: Crystals, index: int, values: Mapping[str,
         valid=True,
         novel=None,
         unique=None,
+        relaxation=str(values["status"]),
+        relax_steps=values["steps"],
+        max_force=values["max_force"],
+        energy_generated=values["formation_before"],
+        total_energy=values["total_after"],
     )
-
-
-def _latest(relaxations: Sequence[Relaxation]) -> dict[int, Relaxation]:
-    """The newest relaxation of each candidate that gave a crystal."""
-    good = [r for r in relaxations if r.cell is not None]
-    return {r.candidate_id: r for r in sorted(good, key=lambda r: r.created_at)}
-
-
-def _fitting_hull(found: Sequence[Candidate], relaxed: dict[int, Relaxation]) -> HullView | None:
-    """The one hull that holds all the candidates' elements, by the method they were relaxed with."""
-    methods = {r.method for r in relaxed.values()}
-    elements = {e for c in found for e in c.chemical_system.split("-")}
-    for hull in hull_systems_for("-".join(sorted(elements))):
-        if methods == {hull.method}:
-            return get_hull_by_id(hull.id)
-    return None
-
-
-def _hull_name(hull: HullView) -> str:
-    return f"{hull.row.chemical_system} {hull.row.method} ({hull.row.name})"
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except Exception:  # an optional package that is not here has no version
-        return None

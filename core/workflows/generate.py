@@ -53,7 +53,7 @@ def generate(params: GenerateParams, context: Context) -> dict[str, Any]:
     def conditions(part: list[Wish]) -> Conditions:
         return conditions_for([w.numbers for w in part], [w.group for w in part], [w.energy for w in part])
 
-    keeper = Keeper(model, context.job_id)
+    keeper = Keeper(model, context.job_id, params)
     return run_chain(wishes, conditions, params.steps, params.seed, keeper, context, params)
 
 

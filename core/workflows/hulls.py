@@ -21,6 +21,7 @@ from core.workflows.context import UserError
 from core.workflows.hulls_store import put_hull
 from core.workflows.store import store
 from db import candidates as rows
+from db import hulls as hull_rows
 from db.tables import Candidate, Hull, HullEntry, Relaxation
 
 MAX_FILE = 100_000_000
@@ -93,7 +94,7 @@ def install_starter_hulls() -> None:
     for path in sorted((ASSETS / "hulls").glob("*.json.gz")):
         system, method = path.name.removesuffix(".json.gz").split(".", 1)
         with store().session() as session:
-            present = rows.find_hull(session, system, method, STARTER)
+            present = hull_rows.find_hull(session, system, method, STARTER)
         if present is None:
             put_hull(read_hull(path.read_bytes(), path.name))
 
@@ -123,7 +124,7 @@ def import_hull(path: Path, name: str = "", method: str = "") -> HullView:
 
 def list_hulls(chemical_system: str | None = None) -> list[Hull]:
     with store().session() as session:
-        return rows.list_hulls(session, chemical_system)
+        return hull_rows.list_hulls(session, chemical_system)
 
 
 def get_hull(chemical_system: str, method: str = "", name: str = "") -> HullView:
@@ -155,7 +156,7 @@ def get_hull_by_id(hull_id: int) -> HullView:
     """Raises UserError."""
     with store().session() as session:
         row = session.get(Hull, hull_id)
-        entries = rows.hull_entries(session, hull_id) if row else []
+        entries = hull_rows.hull_entries(session, hull_id) if row else []
     if row is None:
         raise UserError(f"There is no hull {hull_id}.")
     shaping = [e for e in entries if not e.flag]
@@ -164,7 +165,7 @@ def get_hull_by_id(hull_id: int) -> HullView:
 
 def delete_hull(hull_id: int) -> None:
     with store().session() as session:
-        rows.drop_hull(session, hull_id)
+        hull_rows.drop_hull(session, hull_id)
 
 
 @lru_cache(maxsize=32)

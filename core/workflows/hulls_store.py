@@ -12,7 +12,7 @@ from core.energy.hull_checks import disagreement, warnings_of
 from core.energy.hull_source import HullSource, SourcePhase
 from core.workflows.context import UserError
 from core.workflows.store import store
-from db import candidates as rows
+from db import hulls as hull_rows
 
 
 def put_hull(source: HullSource) -> int:
@@ -38,7 +38,7 @@ def put_hull(source: HullSource) -> int:
     }
     try:
         with store().session() as session:
-            return rows.add_hull(session, entries, **_clean(values))
+            return hull_rows.add_hull(session, entries, **_clean(values))
     except IntegrityError as error:  # two at once
         raise UserError(_taken(source.chemical_system, source.method, source.name)) from error
 
@@ -46,7 +46,7 @@ def put_hull(source: HullSource) -> int:
 def check_new_hull(chemical_system: str, method: str, name: str) -> None:
     """Raises UserError where a hull of that system, method and name is here already."""
     with store().session() as session:
-        if rows.find_hull(session, chemical_system, method[:64], name[:80]):
+        if hull_rows.find_hull(session, chemical_system, method[:64], name[:80]):
             raise UserError(_taken(chemical_system, method, name))
 
 
@@ -82,10 +82,10 @@ def _better_known(source: HullSource, hull: ConvexHull) -> list[str]:
     wanted = set(source.chemical_system.split("-"))
     found = []
     with store().session() as session:
-        for other in rows.list_hulls(session):
+        for other in hull_rows.list_hulls(session):
             if other.method != source.method or not wanted <= set(other.chemical_system.split("-")):
                 continue
-            entries = [e for e in rows.hull_entries(session, other.id) if not e.flag]
+            entries = [e for e in hull_rows.hull_entries(session, other.id) if not e.flag]
             theirs = ConvexHull(other.chemical_system, [Phase(e.label, e.composition, e.formation) for e in entries])
             stable = [p for p in hull.stable() if len(p.composition) > 1]
             above = theirs.above_of([p.composition for p in stable], [p.formation for p in stable])

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import torch
 
-from core.crystals import Crystals, unpack_cells
+from core.crystals import Crystals, from_structures, unpack_cells
 from core.data.encoding import encode
-from core.data.readers.parsing import parse_chunk
 from core.data.readers.records import Record
-from core.data.readers.sources import MAX_CIF, Raw
+from core.evaluation.displacement import change
 from core.models.state import Conditions, State, conditions_for
+from core.workflows.chain import Stage, check_chain
 from core.workflows.context import Context, UserError
-from core.workflows.design import MAX_CANDIDATES, MAX_SITES, Chain, check_conditions, run_wishes
+from core.workflows.design import MAX_CANDIDATES, MAX_SITES, Chain, check_conditions, run_chain
 from core.workflows.judging import Keeper, Wish
-from core.workflows.models import load_model
+from core.workflows.models import LoadedModel, load_model
+from core.workflows.relax import RelaxParams, relax_crystals
+from core.workflows.starts import as_start, energies_of, read_text
+
+START = "start.json"  # in the job's folder
 
 
 @dataclass(frozen=True)
@@ -36,11 +44,26 @@ class ModifyParams(Chain):
     sampler: str = ""
 
 
+@dataclass(frozen=True)
+class StartState:
+    """The start as the run's potential sees it, eV/atom; the same work was done on it as on the candidates.
+
+    drawn: total energy of the structure as given; relaxed: after relaxation, None where there was none
+    formation, formation_relaxed: of the same, None without references; cell: relaxed, as `pack_cells` writes it
+    """
+
+    method: str
+    status: str
+    drawn: float | None
+    relaxed: float | None
+    formation: float | None = None
+    formation_relaxed: float | None = None
+    cell: bytes | None = None
+
+
 def modify(params: ModifyParams, context: Context) -> dict[str, Any]:
-    """Draw, judge and keep the polymorphs asked for. Raises UserError."""
-    model = load_model(params.model).drawn_by(params.sampler)
-    if model.row.task != "modification":
-        raise UserError(f"{params.model} generates structures; choose a model for modification.")
+    """Draw, judge and keep the polymorphs asked for, with the start's energies beside them. Raises UserError."""
+    model = modifier(params.model).drawn_by(params.sampler)
     start = parse_start(params.cif, params.name)
     crystal = unpack_cells([start.cell])
     wishes = plan(params, start, crystal)
@@ -49,39 +72,114 @@ def modify(params: ModifyParams, context: Context) -> dict[str, Any]:
         asked = conditions_for([w.numbers for w in part], [w.group for w in part], [w.energy for w in part])
         return replace(asked, start=_repeat(encode(crystal, model.cell), len(part)))
 
-    return run_wishes(wishes, conditions, params.steps, params.seed, Keeper(model, context.job_id), context)
+    def moved(structure: Any, _: int) -> Mapping[str, Any]:
+        found = change(crystal, from_structures([structure]))
+        return {"displacement": found.displacement, "volume_change": found.volume, "same_as_start": found.same}
+
+    state = evaluate_start(crystal, params, context)
+    keeper = Keeper(model, context.job_id, params, moved)
+    result = run_chain(wishes, conditions, params.steps, params.seed, keeper, context, params)
+    return result | ({"start": _told(state)} if state else {})
+
+
+def modifier(name: str) -> LoadedModel:
+    """A model for modification. Raises UserError."""
+    model = load_model(name)
+    if model.row.task != "modification":
+        raise UserError(f"{name} generates structures; choose a model for modification.")
+    return model
 
 
 def plan(params: ModifyParams, start: Record, crystal: Crystals) -> list[Wish]:
     """Every polymorph asked for. Raises UserError for conditions that cannot be."""
     check_conditions(params.space_groups, params.energy_changes, params.count, params.steps)
-    asked = list(
-        itertools.product(params.space_groups or (None,), params.energy_changes or (None,), range(params.count))
-    )
-    if len(asked) > MAX_CANDIDATES:
-        raise UserError(f"That asks for {len(asked):,} candidates; {MAX_CANDIDATES:,} is the limit.")
+    check_chain(params)
+    combinations = max(1, len(params.space_groups)) * max(1, len(params.energy_changes))
+    if combinations * params.count > MAX_CANDIDATES:
+        raise UserError(f"That asks for {combinations * params.count:,} candidates; {MAX_CANDIDATES:,} is the limit.")
+    asked = itertools.product(params.space_groups or (None,), params.energy_changes or (None,), range(params.count))
     numbers = tuple(crystal.numbers[0].tolist())
     formula = crystal.formula(0)
     return [Wish(i, numbers, formula, group, change) for i, (group, change, _) in enumerate(asked)]
 
 
-def read_start(path: Path) -> Record:
-    """The structure of a CIF file. Raises UserError in a chemist's words."""
-    if not path.is_file():
-        raise UserError(f"There is no file {path}.")
-    if path.stat().st_size > MAX_CIF:
-        raise UserError(f"{path.name} is larger than {MAX_CIF // 10**6} MB.")
-    return parse_start(path.read_text(errors="replace"), path.name)
+def parse_start(text: str, name: str) -> Record:
+    """The structure of a text, its first where there are several. Raises UserError in a chemist's words."""
+    first = read_text(text, name)[0]
+    if first.problem or first.structure is None:
+        raise UserError(f"{name}: {first.problem}")
+    record = as_start(first.structure, name)
+    check_size(record.natoms, name)
+    return record
 
 
-def parse_start(cif: str, name: str) -> Record:
-    """The structure of a CIF's text, its first where there are several. Raises UserError."""
-    records, problems = parse_chunk(([Raw("cif", name, cif, name.removesuffix(".cif"))], "", ()))
-    if not records:
-        raise UserError(f"{name}: {problems[0].detail}.")
-    if records[0].natoms > MAX_SITES:
-        raise UserError(f"{name} has {records[0].natoms} atoms in its cell; {MAX_SITES} can be modified.")
-    return records[0]
+def sites_of(model: LoadedModel) -> int:
+    """How many atoms a cell may have for this model."""
+    return min(MAX_SITES, int(getattr(model.network, "max_sites", 0) or MAX_SITES))
+
+
+def check_size(natoms: int, name: str, most: int = MAX_SITES) -> None:
+    """Raises UserError for a cell of more atoms than can be modified."""
+    if natoms > most:
+        raise UserError(f"{name} has {natoms} atoms in its cell; {most} can be modified.")
+
+
+def evaluate_start(crystal: Crystals, params: ModifyParams, context: Context) -> StartState | None:
+    """The start's energies by the run's potential, as given and relaxed as the candidates are; None without one.
+
+    They are kept in the job's folder: an interrupted run reads them there. Raises UserError and Cancelled.
+    """
+    if params.potential is None:
+        return None
+    kept = start_of(context.folder)
+    if kept is not None:
+        return kept
+    context.progress(0.0, "the energy of the start")
+    if params.relax == "none":
+        (found,) = energies_of([_structure(crystal)], params.potential)
+        state = StartState(found.method, found.problem or "energy as drawn", found.total, None, found.formation)
+    else:
+        asked = RelaxParams(
+            (), params.potential, params.relax == "cell", params.fmax, params.relax_steps, params.keep_symmetry,
+            trajectories=False,
+        )  # fmt: skip
+        _, (values,) = relax_crystals(crystal, asked, Stage(context, "relaxing the start", 0.0, 0.02))
+        state = StartState(
+            values["method"], values["status"], values["total_before"], values["total_after"],
+            values["formation_before"], values["formation_after"], values["cell"],
+        )  # fmt: skip
+    _keep(state, context.folder)
+    return state
+
+
+def start_of(folder: Path | str) -> StartState | None:
+    """What a run found of its start, None where it has found nothing (yet)."""
+    path = Path(folder) / START
+    try:
+        values = json.loads(path.read_text())
+        cell = values.pop("cell")
+        return StartState(**values, cell=base64.b64decode(cell) if cell else None)
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _keep(state: StartState, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    cell = base64.b64encode(state.cell).decode() if state.cell else ""
+    part = folder / f"{START}.{uuid4().hex}"
+    part.write_text(json.dumps({**vars(state), "cell": cell}, indent=1))
+    part.replace(folder / START)
+
+
+def _told(state: StartState) -> dict[str, Any]:
+    """For the job's result: the numbers without the cell."""
+    return {k: v for k, v in vars(state).items() if k != "cell"}
+
+
+def _structure(crystal: Crystals) -> Any:
+    from core.crystals import to_structures
+
+    return to_structures(crystal)[0]
 
 
 def _repeat(state: State, count: int) -> State:

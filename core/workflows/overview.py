@@ -9,6 +9,7 @@ from core.settings import settings
 from core.workflows.store import store
 from db import candidates as candidate_rows
 from db import datasets as dataset_rows
+from db import hulls as hull_rows
 from db import jobs as job_rows
 from db.tables import Dataset, Hull, Job
 
@@ -48,7 +49,7 @@ def overview() -> Overview:
         models = dataset_rows.list_models(session)
         candidates = candidate_rows.count_candidates(session, candidate_rows.CandidateFilter())
         relaxed = candidate_rows.count_relaxations(session)
-        hulls = candidate_rows.list_hulls(session)
+        hulls = hull_rows.list_hulls(session)
         active = job_rows.list_jobs(session, job_rows.ACTIVE, limit=10)
         ended = job_rows.list_jobs(session, job_rows.ENDED, limit=5)
     return Overview(

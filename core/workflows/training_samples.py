@@ -75,7 +75,7 @@ class Judge:
         """Start judging. What is still being judged goes on; this never waits."""
         if self._pool is None:
             self._pool = MatchPool(processes=1)
-        valid = _share([v.valid or None for v in validity.judge(samples.drawn, symmetry=False)])
+        valid = _share([v.valid or None for v in validity.published_verdicts(samples.drawn)])
         self._waiting.append((samples.step, valid, self._pool.submit(samples.drawn, samples.target, NAMES)))
 
     def tell(self) -> dict[str, float]:

@@ -26,7 +26,7 @@ def test_candidates_go_to_vasp_and_come_back(app: AppServer, watched: Watched, t
     page.goto(f"{app.url}/candidates")
     expect(page.frame_locator("iframe").first.locator("canvas").first).to_be_visible()  # the page is drawn to its end
     expect(page.get_by_test_id("stStatusWidget")).to_have_count(0)
-    page.get_by_text("To DFT and back: VASP").click()
+    page.get_by_test_id("stMain").get_by_text("To DFT", exact=True).click()
     button = page.get_by_role("button", name="VASP input of 2")
     expect(button).to_be_visible()
     downloaded = download(page, re.compile("VASP input of 2"))

@@ -10,8 +10,9 @@ import torch
 from pymatgen.core import Lattice, Structure
 
 from core.crystals import Crystals, from_structures
-from core.ui.viewer import SCRIPT, _escape_scripts, colours, crystal_html
-from core.ui.widgets import plain
+from core.ui.palettes import colours_of
+from core.ui.text import JOINER, plain
+from core.ui.viewer import SCRIPT, _escape_scripts, crystal_html
 
 TA = Structure(Lattice.cubic(3.3), ["Ta", "B"], [[0, 0, 0], [0.5, 0.5, 0.5]])
 
@@ -31,7 +32,7 @@ def test_the_viewer_draws_every_atom_on_every_face_and_fetches_only_from_the_app
     assert set(re.findall(r"""['"]((?:https?:)?//[^'"]+|/[a-z][^'"]*\.js)['"]""", html)) == {SCRIPT}
     assert html.count("addCylinder(") == 12
     assert all(f'addLabel("{axis}"' in html for axis in "abc")
-    assert colours()["Ta"] in html
+    assert colours_of([73])["Ta"] in html
 
 
 def test_nothing_can_close_the_script() -> None:
@@ -51,4 +52,7 @@ def test_a_strange_cell_is_drawn_all_the_same() -> None:
 
 
 def test_markdown_in_names_stays_text() -> None:
-    assert plain("**x** [a](http://b) :red[c] <i>") == ("\\*\\*x\\*\\* \\[a\\]\\(http\\://b\\) \\:red\\[c\\] \\<i\\>")
+    shown = plain("**x** [a](http://b) :red[c] <i>")
+    assert shown.replace(JOINER, "") == "\\*\\*x\\*\\* \\[a\\](http://b) :red\\[c\\] \\<i\\>"
+    assert plain("1. a_b -> M3GNet-MP-2021.2.8 (x)!") == f"1\\. a_b -{JOINER}\\> M3GNet-MP-2021.2.8 (x)!"
+    assert shown.count(JOINER) == 2  # else the address becomes a link, and :red may become something later

@@ -14,7 +14,7 @@ from tests.ui.test_pages import open_page, run  # noqa: F401
 def test_choices_go_into_the_job(run: int, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
     asked: list[tuple[Any, ...]] = []
     monkeypatch.setattr(queue, "submit", lambda *a: asked.append(a) or 1)
-    app = open_page("candidates", run=str(run))
+    app = open_page("candidates", run=str(run), do="relax")
     next(t for t in app.toggle if t.label == "Keep the space group").set_value(True)
     next(t for t in app.toggle if t.label == "Relax the cell too").set_value(False)
     next(n for n in app.number_input if n.label.startswith("Largest force")).set_value(0.02)

@@ -42,8 +42,8 @@ def table_of(app: AppTest, column: str) -> dict[str, list[object]]:
 
 def test_the_download_offers_both_settings(var: Path) -> None:
     candidates_of_structures([TIB2, TIB])
-    app = open_page("candidates")
-    assert any(e.label == "To DFT and back: VASP" for e in app.expander)
+    app = open_page("candidates", do="vasp")
+    assert any(b.label == "VASP input of 2" for b in app.get("download_button"))
     assert not any(t.label == "Real POTCARs" for t in app.toggle), "pymatgen has none here"
     assert ["The paper's", "Materials Project's"] in [group.options for group in app.button_group]
     assert not app.error
@@ -51,7 +51,7 @@ def test_the_download_offers_both_settings(var: Path) -> None:
 
 def test_pressing_the_button_without_a_file_is_answered(var: Path) -> None:
     candidates_of_structures([TIB2])
-    app = open_page("candidates")
+    app = open_page("candidates", do="vasp")
     next(b for b in app.button if b.label == "Read the results").click().run()
     assert "Choose one file or more." in said(app)
 
@@ -61,7 +61,7 @@ def test_results_come_back_and_stand_on_a_hull_of_their_method(
     var: Path, tmp_path: Path, no_workers_left: None
 ) -> None:
     tib2, tib = candidates_of_structures([TIB2, TIB])
-    app = open_page("candidates")
+    app = open_page("candidates", do="vasp")
     job_id = upload(app, {"a/vasprun.xml": good(tib2), "b/vasprun.xml": good(tib)[:500]})
     app = open_page("candidates", job=str(job_id))
     words = said(app)
@@ -76,14 +76,13 @@ def test_results_come_back_and_stand_on_a_hull_of_their_method(
     hull = tmp_path / "vasp.csv"
     hull.write_text("formula,formation_energy,method\nTiB2,-0.8,VASP\n")
     import_hull(hull)
-    job_id = upload(open_page("candidates"), {"references.json": json.dumps(REFERENCES)})
+    job_id = upload(open_page("candidates", do="vasp"), {"references.json": json.dumps(REFERENCES)})
     app = open_page("candidates", job=str(job_id))
     assert "1 earlier result counted again" in said(app)
-    placed = table_of(app, "above hull (eV/atom)")
+    placed = table_of(app, "above hull (eV/atom) ↑")
     formation = -8 + 7.8 / 3 + 2 * 6.7 / 3
-    assert dict(zip(placed["candidate"], placed["above hull (eV/atom)"], strict=True))[
-        f"{tib2.job_id}-0"
-    ] == pytest.approx(formation + 0.8)
+    above = dict(zip(placed["id"], placed["above hull (eV/atom) ↑"], strict=True))
+    assert above[f"{tib2.job_id}-0"] == pytest.approx(formation + 0.8)
 
 
 def good(candidate: Candidate) -> str:

@@ -46,6 +46,7 @@ _NOTHING = ("", "?", ".")  # how a CIF says that a value is unknown
 _AXES = tuple(f"_atom_site_fract_{axis}" for axis in "xyz")
 _GROUPS = r"OH|NO3|NH\d|H2O|H3O|CH\d|CN|O-H|[Ww]at"  # labels that stand for more than one atom
 _HYDROXYL = r"O-?[Hh]|O[Ww]"
+NO_SYMMETRY = "it lists no symmetry operations"
 _SHARE = 0.02  # a formula and the atoms may differ by traces, which minerals have
 
 
@@ -61,28 +62,30 @@ def parse_cif(text: str, place: str, label: str, energies: Energies) -> Parsed:
         raise Problem("empty", "it is empty")
     if "_atom_site" not in text:
         raise Problem("unreadable", "it has no list of atoms (no _atom_site loop)")
-    blocks = [(n, block) for n, block in enumerate(_blocks(text), 1) if re.search(r"_cell_length|_atom_site_", block)]
+    blocks = [
+        (n, block) for n, block in enumerate(cif_blocks(text), 1) if re.search(r"_cell_length|_atom_site_", block)
+    ]
     if not blocks:
         raise Problem("unreadable", "it has no data_ line, with which the blocks of a CIF begin")
     if len(blocks) == 1:
-        return [from_structure(_structure(blocks[0][1]), place, label, energies)], []
+        return [from_structure(cif_structure(blocks[0][1]), place, label, energies)], []
     records: list[Record] = []
     problems: list[Problem] = []
     for number, block in blocks:
         try:
-            records.append(from_structure(_structure(block), place, f"{label}#{number}", energies))
+            records.append(from_structure(cif_structure(block), place, f"{label}#{number}", energies))
         except Problem as problem:
             problems.append(Problem(problem.reason, f"block {number}: {problem.detail}", place))
     return records, problems
 
 
-def _blocks(text: str) -> list[str]:
+def cif_blocks(text: str) -> list[str]:
     """The data blocks, cut where pymatgen cuts them; it loses all but the last of those that share a name."""
     parts = re.split(r"^\s*data_", f"x\n{text}", flags=re.MULTILINE)[1:]
     return [f"data_{part}" for part in parts if "powder_pattern" not in part.split("\n", 1)[0]]
 
 
-def _structure(block: str) -> Structure:
+def cif_structure(block: str) -> Structure:
     """The structure of one block as pymatgen reads it. Raises Problem, also where that contradicts the block."""
     from pymatgen.io.cif import CifParser
 
@@ -119,7 +122,7 @@ def check_elements(structure: Structure) -> None:
             if name in ("D", "T"):
                 what = "deuterium" if name == "D" else "tritium"
                 detail = f"the atom {site.label[:20]} is {what}: write H where the isotope does not matter"
-                raise Problem("unknown element", detail)
+                raise Problem("unknown element", detail, structure=structure)
             if isinstance(species, DummySpecies):
                 raise Problem("unknown element", f"the atom {site.label[:20]} is {name[:10]}, which is no element")
 
@@ -168,8 +171,8 @@ def _no_symmetry(data: Mapping[str, Any]) -> str:
     names = (v for k, v in data.items() if re.match(r"_(symmetry_)?space_group_name", k) and isinstance(v, str))
     name = next((n.strip("'\" ")[:30] for n in names if n.strip("'\" ") not in _NOTHING), "")
     if name:
-        return f"it lists no symmetry operations, and {name} is no space group that is known: list the operations"
-    return "it lists no symmetry operations and no known space group: write 'P 1' where the whole cell is listed"
+        return f"{NO_SYMMETRY}, and {name} is no space group that is known: list the operations"
+    return f"{NO_SYMMETRY} and no known space group: write 'P 1' where the whole cell is listed"
 
 
 def _compare_formula(structure: Structure, data: Mapping[str, Any]) -> bool:

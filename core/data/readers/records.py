@@ -28,11 +28,15 @@ Energies = dict[str, tuple[float | None, float | None]]  # method -> (total, for
 
 @dataclass(eq=False)  # raised, so neither frozen nor compared
 class Problem(Exception):
-    """A row that is not taken. reason: a short word to count by; detail: a sentence."""
+    """A row that is not taken. reason: a short word to count by; detail: a sentence.
+
+    structure: what pymatgen read, where it is only its atoms that cannot be used
+    """
 
     reason: str
     detail: str
     place: str = ""
+    structure: Structure | None = None
 
 
 @dataclass(frozen=True)
@@ -86,13 +90,17 @@ def from_structure(structure: Structure, place: str, label: str, energies: Energ
     """A pymatgen structure (from a CIF). Raises Problem, in words, where it is disordered."""
     for number, site in enumerate(structure, 1):
         if not site.is_ordered:
-            raise Problem("disordered", _disorder(number, site.species))
+            raise Problem("disordered", _disorder(number, site.species), structure=structure)
     try:
         numbers = np.array([site.specie.Z for site in structure], dtype=np.int64)
     except (AttributeError, TypeError) as error:
         raise Problem("unknown element", "it holds a site that is no element") from error
     frac, lattice = np.array(structure.frac_coords), np.array(structure.lattice.matrix)
-    return _record(place, label, numbers, frac, lattice, None, energies)
+    try:
+        return _record(place, label, numbers, frac, lattice, None, energies)
+    except Problem as problem:
+        problem.structure = structure
+        raise
 
 
 def _record(

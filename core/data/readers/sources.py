@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import IO, Any, BinaryIO, cast
 
 import orjson
 
@@ -96,6 +96,14 @@ def raw_rows(path: Path, name: str = "") -> Iterator[Raw]:
         raise error if isinstance(error, SourceError) else SourceError(str(error)) from error
 
 
+def rows_of_text(text: str, name: str, kind: str) -> list[Raw]:
+    """The structures in the text of one file, of a kind of `KINDS`: the frames of an XYZ, else one row.
+
+    Raises SourceError where it is no such text.
+    """
+    return list(_single(text.encode("utf-8", "replace"), name, kind))
+
+
 def kind_of(name: str) -> str:
     """What a file is by its name: "json lines", "csv", "parquet", "zip", a kind of `KINDS`, or "" for none of them."""
     base = _base(name)
@@ -153,6 +161,10 @@ def _zipped(path: Path, name: str) -> Iterator[Raw]:
     """The structures of a zip. Nothing is unpacked to disk; sizes are counted as they are read, not as declared."""
     with zipfile.ZipFile(path) as archive:
         members = [m for m in archive.infolist() if not m.is_dir() and not m.filename.startswith("__MACOSX")]
+        bundle = _bundle(members)
+        if bundle is not None:
+            yield from _bundled(archive, bundle, name)
+            return
         known = [(m, kind) for m in members if (kind := kind_of(m.filename)) in set(KINDS.values())]
         if len(known) > MAX_ZIP_FILES:
             raise SourceError(f"{name} holds {len(known):,} files, more than {MAX_ZIP_FILES:,}: split it.")
@@ -177,6 +189,36 @@ def _zipped(path: Path, name: str) -> Iterator[Raw]:
                 yield Raw("unreadable", place, str(error))
     if empty:
         raise SourceError(f"{name} holds no structure file (.cif, POSCAR, .xyz, .json, AFLOW's .out).")
+
+
+def _bundle(members: list[zipfile.ZipInfo]) -> zipfile.ZipInfo | None:
+    """The candidates of a bundle (`core.export.bundle`), where it is one: its CIFs are the same crystals again."""
+    names = {m.filename: m for m in members}
+    found = [n.removesuffix("manifest.json") for n in names if _base(n) == "manifest.json"]
+    wanted = [f"{p}candidates.extxyz" for p in found if f"{p}candidates.csv" in names]
+    return names.get(wanted[0]) if len(wanted) == 1 else None
+
+
+def _bundled(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -> Iterator[Raw]:
+    try:
+        with archive.open(member) as packed:
+            yield from _frames(cast(BinaryIO, _Counted(packed, name)), name)
+    except (RuntimeError, lzma.LZMAError) as error:  # NotImplementedError is one
+        raise SourceError(f"{name} is encrypted or packed in a way that cannot be read: pack it again.") from error
+
+
+class _Counted:
+    """A file inside a zip that is read line by line. Raises SourceError past what a zip may unpack to."""
+
+    def __init__(self, file: IO[bytes], name: str) -> None:
+        self._file, self._name, self._left = file, name, MAX_ZIP
+
+    def readline(self, limit: int) -> bytes:
+        line = self._file.readline(limit)
+        self._left -= len(line)
+        if self._left < 0:
+            raise SourceError(f"{self._name} unpacks to more than {MAX_ZIP // 10**6} MB: split it.")
+        return line
 
 
 def _base(name: str) -> str:

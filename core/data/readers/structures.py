@@ -62,7 +62,10 @@ def parse_poscar(text: str, place: str, label: str, energies: Energies) -> Parse
 
 
 def parse_extxyz(text: str, place: str, label: str, method: str) -> Parsed:
-    """One frame of extended XYZ; an `energy` in it is the cell's total energy in eV. Raises Problem."""
+    """One frame of extended XYZ; an `energy` in it is the cell's total energy in eV. Raises Problem.
+
+    Frames of a bundle also name `energy_method`, and `formation_energy_per_atom` in eV/atom.
+    """
     from ase.io import read
 
     first = text.split("\n", 1)[0].strip()
@@ -86,7 +89,9 @@ def parse_extxyz(text: str, place: str, label: str, method: str) -> Parsed:
     if not numbers.all():
         raise Problem("unknown element", f"atom {int(np.argmin(numbers)) + 1} is X, which is no element")
     energy = _finite(atoms.calc.results.get("energy")) if atoms.calc else None
-    energies: Energies = {method: (energy / len(atoms), None)} if energy is not None else {}
+    known = (energy / len(atoms) if energy is not None else None, _finite(atoms.info.get("formation_energy_per_atom")))
+    own = str(atoms.info.get("energy_method") or method)[:64]
+    energies: Energies = {own: known} if known != (None, None) else {}
     try:
         structure = Structure(Lattice(np.array(atoms.cell)), numbers, atoms.get_scaled_positions())
     except (ValueError, ArithmeticError, np.linalg.LinAlgError) as error:

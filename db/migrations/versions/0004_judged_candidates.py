@@ -30,9 +30,21 @@ def columns() -> list[sa.Column[Any]]:
     ]
 
 
+LISTED = [
+    "deleted_at", "job_id", "index", "id", "model", "reduced_formula", "chemical_system", "natoms", "group_asked",
+    "group_found", "energy_asked", "min_distance", "volume", "valid", "novel", "unique", "charge_balanced", "starred",
+    "series",
+]  # fmt: skip
+RELAXED = ["method", "candidate_id", "formation_after", "formation_before", "total_after"]
+
+
 def upgrade() -> None:
     for column in columns():
         op.add_column("candidates", column)
+    op.drop_index("ix_candidates_chemical_system", "candidates")
+    op.create_index("ix_candidates_system_formula", "candidates", ["chemical_system", "reduced_formula"])
+    op.create_index("ix_candidates_listed", "candidates", LISTED)
+    op.create_index("ix_relaxations_method", "relaxations", RELAXED)
     op.create_table(
         "hull_levels",
         sa.Column("hull_id", sa.Integer(), nullable=False),
@@ -45,5 +57,9 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_table("hull_levels")
+    op.drop_index("ix_relaxations_method", "relaxations")
+    op.drop_index("ix_candidates_listed", "candidates")
+    op.drop_index("ix_candidates_system_formula", "candidates")
+    op.create_index("ix_candidates_chemical_system", "candidates", ["chemical_system"])
     for column in columns():
         op.drop_column("candidates", column.name)

@@ -1,0 +1,142 @@
+"""How all that pass the filter fared, in charts; a click in one filters by what was clicked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from core.ui import candidate_charts as charts
+from core.ui.candidate_filter import change
+from core.ui.candidate_words import group_words
+from core.ui.widgets import go, picked, plain, segments
+from core.workflows import candidates as workflow
+from core.workflows.candidates import Sampled
+from db.candidate_counts import Tally, Verdicts
+from db.candidate_lists import CandidateFilter, Placing
+
+MOST = 14  # categories in a chart
+SAMPLE = 20_000  # candidates that quartiles are found from
+DOTS = 2_000
+_CONDITIONS = {"reduced_formula": "Formula", "group_asked": "Group asked", "energy_asked": "Energy asked",
+               "model": "Model", "series": "Series"}  # fmt: skip
+_FILTERS = {
+    "reduced_formula": "formula", "group_found": "found", "group_asked": "asked", "model": "model", "series": "series"
+}  # fmt: skip
+
+
+def show_plots(wanted: CandidateFilter, placing: Placing) -> None:
+    """Four charts of everything that passes; each says what it lacks where it is empty."""
+    sampled = workflow.sample(wanted, placing, SAMPLE)
+    version = hash((wanted, placing))
+    left, right = st.columns(2, gap="large")
+    with left:
+        st.markdown("**Above the hull by composition** :small[the lowest first; click one to filter]")
+        _spread("reduced_formula", "composition", wanted, placing, sampled, version, str)
+    with right:
+        st.markdown("**By space group** :small[as drawn; click one to filter]")
+        _spread("group_found", "space group", wanted, placing, sampled, version, _group)
+    left, right = st.columns(2, gap="large")
+    with left:
+        st.markdown("**Energy asked for and reached** :small[click a dot to open it]")
+        _asked_reached(wanted, placing, version)
+    with right:
+        st.markdown("**Validity by condition** :small[click one to filter]")
+        _validity(wanted, placing, version)
+    if sampled.of > len(sampled.data):
+        st.caption(
+            f"Bars and medians are of {len(sampled.data):,} of {sampled.of:,} candidates, dots at the lowest of all."
+        )
+
+
+def _spread(
+    column: str, title: str, wanted: CandidateFilter, placing: Placing, sampled: Sampled, version: int,
+    words: Callable[[Any], str],
+) -> None:  # fmt: skip
+    found = workflow.tally(column, wanted, placing, MOST)
+    if not found:
+        st.caption(f"None of them is relaxed with {plain(placing.method)} and has a hull of its elements.")
+        return
+    chart = charts.spread(spread_table(found, column, sampled.data, words), title)
+    hit = picked(st.altair_chart(chart, on_select="rerun", key=f"spread-{column}-{version}"))
+    if "key" in hit:
+        _filter(column, hit["key"])
+
+
+def spread_table(found: Sequence[Tally], column: str, data: pd.DataFrame, words: Callable[[Any], str]) -> pd.DataFrame:
+    """`charts.SPREAD`: counts and lowest values as counted, quartiles (eV/atom) of the sample."""
+    lines = []
+    above = data.dropna(subset=["above"])
+    for one in found:
+        values = above.loc[above[column] == one.value, "above"]
+        low, middle, high = np.quantile(values, (0.25, 0.5, 0.75)) if len(values) else (one.lowest,) * 3
+        lines.append((words(one.value), str(one.value), one.placed, one.lowest, low, middle, high))
+    return pd.DataFrame(lines, columns=charts.SPREAD)
+
+
+def _asked_reached(wanted: CandidateFilter, placing: Placing, version: int) -> None:
+    found = workflow.sample(wanted, placing, DOTS, "generate")
+    data = found.data.dropna(subset=["energy_asked"])
+    if not len(data):
+        st.caption(f"None of those that were asked for an energy is relaxed with {plain(placing.method)}.")
+        return
+    table = pd.DataFrame(
+        {
+            "key": data["id"].astype(str),
+            "name": data["job_id"].astype(str) + "-" + data["index"].astype(str),
+            "formula": data["reduced_formula"],
+            "asked": data["energy_asked"],
+            "reached": data["energy"],
+            "above": data["above"].astype(float),
+        }
+    )
+    hit = picked(st.altair_chart(charts.asked_reached(table), on_select="rerun", key=f"asked-{version}"))
+    if "key" in hit:
+        go(candidate=hit["key"], show="table", do="view")
+    if found.foreign:
+        st.caption(f"{found.foreign:,} were asked for on another method's scale and are left out.")
+
+
+def _validity(wanted: CandidateFilter, placing: Placing, version: int) -> None:
+    column = segments("Condition", _CONDITIONS, "by")
+    every = replace(wanted, valid=None, valid_only=False, novel=None, unique=None)
+    found = workflow.verdicts(column, every, placing, MOST)
+    if not found:
+        st.caption("None of them has one.")
+        return
+    words = {"group_asked": _group, "energy_asked": _energy}.get(column, str)
+    chart = charts.validity(share_table(found, words), _CONDITIONS[column].lower())
+    hit = picked(st.altair_chart(chart, on_select="rerun", key=f"validity-{column}-{version}"))
+    if "key" in hit and column in _FILTERS:
+        _filter(column, hit["key"])
+    st.caption(f"The {MOST} most frequent; whatever the filter says of validity, novelty and repeats.")
+
+
+def share_table(found: Sequence[Verdicts], words: Callable[[Any], str]) -> pd.DataFrame:
+    """`charts.SHARES`: three lines for each value of a condition."""
+    lines = []
+    for one in found:
+        parts = {
+            "valid, new, unique": one.fresh,
+            "valid": one.valid - one.fresh,
+            "not valid": one.count - one.valid,
+        }
+        lines += [(words(one.value), str(one.value), what, n, n / one.count) for what, n in parts.items()]
+    return pd.DataFrame(lines, columns=charts.SHARES)
+
+
+def _filter(column: str, value: object) -> None:
+    change(**{_FILTERS[column]: value})
+    go()
+
+
+def _group(number: Any) -> str:
+    return f"{group_words(int(number))} ({number})"
+
+
+def _energy(value: Any) -> str:
+    return f"{float(value):.3g} eV/atom".replace("-", "−")

@@ -1,0 +1,61 @@
+"""What is said of a candidate, in a table, under a viewer and in a list of facts: one wording for each thing."""
+
+from __future__ import annotations
+
+from core.data.symmetry import symbol_of
+from core.workflows.candidates import Row
+from db.tables import Candidate
+
+NONE = "–"
+BADGES = {"valid": "green", "not valid": "red", "new": "blue", "known": "gray", "unique": "violet", "repeat": "orange"}
+
+
+def group_words(number: int | None) -> str:
+    """ "P2₁/c"; a dash for none, and for a number that is none."""
+    return symbol_of(number) if number and 1 <= number <= 230 else NONE
+
+
+def group_named(number: int | None) -> str:
+    """ "P2₁/c (14)"."""
+    return f"{group_words(number)} ({number})" if number else "none"
+
+
+def badges(candidate: Candidate) -> list[str]:
+    """Its verdicts as words of `BADGES`."""
+    found = ["valid" if candidate.valid else "not valid"]
+    if candidate.novel is not None:
+        found.append("new" if candidate.novel else "known")
+    if candidate.unique is not None:
+        found.append("unique" if candidate.unique else "repeat")
+    return found
+
+
+def verdict(candidate: Candidate) -> str:
+    """Its verdicts as a sentence without an end."""
+    if not candidate.valid:
+        return f"not valid: {candidate.problem}" if candidate.problem else "not valid"
+    words = ["valid"]
+    if candidate.novel is not None:
+        words.append("new against every dataset it was compared with" if candidate.novel else "known already")
+    if candidate.unique is not None:
+        words.append("the first of its kind in its run" if candidate.unique else "a repeat of another in its run")
+    return ", ".join(words) + (f"; {candidate.problem}" if candidate.problem else "")
+
+
+def number(value: float | None, digits: int = 3, unit: str = "") -> str:
+    """ "−0.412 eV/atom", or a dash."""
+    return NONE if value is None else f"{value:.{digits}f}".replace("-", "−") + (f" {unit}" if unit else "")
+
+
+def balance(candidate: Candidate) -> str:
+    """Do its elements' oxidation states add up?"""
+    if candidate.charge_balanced is None:
+        return "SMACT cannot say"
+    return "balanced" if candidate.charge_balanced else "not balanced"
+
+
+def state(row: Row) -> str:
+    """How far it has come by the method whose energies are shown."""
+    if row.relaxation is None:
+        return "not relaxed"
+    return f"{row.relaxation.status} with {row.relaxation.method}"

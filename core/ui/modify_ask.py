@@ -1,0 +1,180 @@
+"""What is asked of a start: groups, changes of energy, how many, and what is done with what comes out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+from pymatgen.core import Structure
+
+from core.cli.common import duration
+from core.crystals import unpack_cells
+from core.export.bundle import cif_text
+from core.jobs import queue
+from core.ui.conditions import model_picker, parse_energies, sampler_picker, space_group_picker
+from core.ui.devices import devices
+from core.ui.widgets import counted, go, plain, selected, sentences
+from core.workflows.chain import MODES
+from core.workflows.datasets import list_datasets
+from core.workflows.design_cost import cost_of
+from core.workflows.models import LoadedModel, unfamiliar
+from core.workflows.modify import ModifyParams, modifier, parse_start, plan
+from core.workflows.relax import potential_choices
+
+_SYMMETRISE = (
+    "Sites and cell are moved onto the space group asked for, if a tolerance finds it; the table says how far."
+)
+
+
+def potential_picker() -> str | None:
+    """Whose energies are shown and taken, None for none; in the URL."""
+    usable = {c.key: c.method for c in potential_choices() if not c.problem}
+    options = [*usable, "none"]
+    _first("potential", next(iter(usable)), options)
+    chosen = st.selectbox(
+        "Energies by", options, format_func=lambda k: usable.get(k, "no potential: draw and judge alone"),
+        key="ask-potential", help="The start and every candidate are evaluated by it, so that they can be compared.",
+    )  # fmt: skip
+    _remember("potential", chosen, options[0])
+    return None if chosen == "none" else str(chosen)
+
+
+def modifier_picker(models: list[str]) -> LoadedModel:
+    """A model for modification; in the URL. Raises UserError."""
+    name = model_picker(models)
+    _remember("model", name, models[0])
+    return modifier(name)
+
+
+def ask(structure: Structure, name: str, model: LoadedModel, potential: str | None) -> None:
+    """The wishes and a start; the job that runs is in the URL."""
+    left, right = st.columns(2, gap="large")
+    with left:
+        _first_groups()
+        groups = space_group_picker("ask-groups")
+        _remember("groups", "-".join(map(str, groups)), "")
+        _first("changes", "-0.1")
+        text = st.text_input(
+            "Energy changes, eV/atom", key="ask-changes", placeholder="none in particular; -0.1, -0.2 asks for both",
+            help="Negative is more stable. Separated by commas: each is drawn with each space group.",
+        )  # fmt: skip
+        _remember("changes", text, "-0.1")
+        a, b = st.columns(2)
+        with a:
+            count = _whole("Candidates of each", "count", 8, 1, 1000)
+        with b:
+            relax = _relax(potential)
+    with right:
+        compare = _datasets(model)
+        symmetrise = _switch("Symmetrise", "symmetrise", _SYMMETRISE)
+        with st.expander("Sampler, steps, seed, device"):
+            sampler, steps = sampler_picker(model.row.name)
+            seed = _whole("Seed", "seed", 0, 0, 2**31 - 1)
+            device = st.selectbox("Device", devices(), key="ask-device")
+        place = st.container()
+    with sentences(), place:
+        params = ModifyParams(
+            model.row.name, cif_text(structure, {}), name, groups, parse_energies(text), count, steps, seed, sampler,
+            symmetrise=symmetrise, compare=compare, potential=potential, relax=relax,
+        )  # fmt: skip
+        _start(params, structure, model, device)
+
+
+def _start(params: ModifyParams, structure: Structure, model: LoadedModel, device: str) -> None:
+    """Count, time, warnings, button. Raises UserError."""
+    start = parse_start(params.cif, params.name)
+    wishes = plan(params, start, unpack_cells([start.cell]))
+    formula, natoms = structure.composition.reduced_formula, len(structure)
+    cost = cost_of(model.drawn_by(params.sampler), [natoms] * min(len(wishes), 1000), params.steps, params, device)
+    scale = len(wishes) / min(len(wishes), 1000)
+    relaxing = f", of which relaxing {duration(cost.relax_s * scale)}" if cost.relax_s else ""
+    changes = list(params.energy_changes)
+    for sentence in unfamiliar(model, formula, natoms, list(params.space_groups), []) + _large(changes, model):
+        st.warning(plain(sentence), icon=":material/info:")
+    if st.button(
+        f"Draw {counted(len(wishes), 'candidate')}", type="primary", icon=":material/transform:", width="stretch"
+    ):
+        go("*", job=queue.submit("modify", f"Modify {formula}", params, device))
+    st.caption(
+        f"About {duration(max(1.0, cost.total_s * scale))} on {device}{relaxing}. "
+        f"Changes are on the scale of {plain(model.row.energy_method or 'no method')}, which {plain(model.row.name)} "
+        "learned from."
+    )
+
+
+def _large(changes: list[float], model: LoadedModel) -> list[str]:
+    """Changes that are wider than all energies that the model saw."""
+    seen = model.seen.get("energies") if model.seen else None
+    if not seen or not changes:
+        return []
+    span = seen[1] - seen[0]
+    wide = [c for c in changes if abs(c) > span]
+    return (
+        [f"A change of {wide[0]:g} eV/atom: all energies in the training data lie within {span:.2f}."] if wide else []
+    )
+
+
+def _relax(potential: str | None) -> str:
+    """What the potential does with start and candidates alike."""
+    _first("relax", "cell", list(MODES))
+    chosen = st.selectbox(
+        "Then", list(MODES), format_func=MODES.__getitem__, key="ask-relax", disabled=potential is None,
+        help="The start is treated just as the candidates are, so that the change of energy is a fair one.",
+    )  # fmt: skip
+    _remember("relax", chosen, "cell")
+    return str(chosen)
+
+
+def _datasets(model: LoadedModel) -> tuple[str, ...]:
+    names = [d.name for d in list_datasets() if d.hash != model.row.card.get("dataset_hash")]
+    key = "ask-compare"
+    if key not in st.session_state:
+        st.session_state[key] = [n for n in (selected("compare") or "").split(",") if n in names]
+    chosen = st.multiselect(
+        "New against", names, key=key, placeholder="what the model learned from alone", disabled=not names,
+        help="Candidates are compared with what the model learned from, and with these datasets.",
+    )  # fmt: skip
+    _remember("compare", ",".join(chosen), "")
+    return tuple(chosen)
+
+
+def _first_groups() -> None:
+    if "ask-groups" not in st.session_state:
+        asked = (selected("groups") or "").split("-")
+        st.session_state["ask-groups"] = [int(g) for g in asked if g.isdecimal() and 1 <= int(g[:4]) <= 230]
+
+
+def _first(name: str, default: Any, options: list[str] | None = None) -> None:
+    """A widget begins with what the URL says of it, else with its default."""
+    key = f"ask-{name}"
+    if key not in st.session_state or (options and st.session_state[key] not in options):
+        wanted = selected(name)
+        st.session_state[key] = wanted if wanted is not None and (not options or wanted in options) else default
+
+
+def _whole(label: str, name: str, default: int, least: int, most: int) -> int:
+    key = f"ask-{name}"
+    if key not in st.session_state:
+        text = selected(name) or ""
+        st.session_state[key] = min(max(int(text), least), most) if text.isdecimal() and len(text) < 12 else default
+    value = int(st.number_input(label, least, most, key=key))
+    _remember(name, str(value), str(default))
+    return value
+
+
+def _switch(label: str, name: str, about: str) -> bool:
+    key = f"ask-{name}"
+    if key not in st.session_state:
+        st.session_state[key] = selected(name) == "1"
+    value = st.toggle(label, key=key, help=about)
+    _remember(name, "1" if value else "", "")
+    return value
+
+
+def _remember(name: str, value: object, default: object) -> None:
+    """Into the URL, where it is not what a page begins with."""
+    if value == default:
+        if name in st.query_params:
+            del st.query_params[name]
+    elif st.query_params.get(name) != str(value):
+        st.query_params[name] = str(value)

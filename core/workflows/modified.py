@@ -1,0 +1,47 @@
+"""What a modification reached: energies of its candidates against the start's, by one potential."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from core.crystals import Crystals, unpack_cells
+from core.workflows.modify import StartState, parse_start
+from core.workflows.store import store
+from db import modified as rows
+from db.tables import Job
+
+
+@dataclass(frozen=True)
+class Reached:
+    """One candidate. drawn, relaxed: eV/atom above (+) or below (−) the start after the same work, None if unknown."""
+
+    id: int
+    valid: bool
+    asked: float | None
+    drawn: float | None
+    relaxed: float | None
+    status: str
+    formation_drawn: float | None
+    formation_relaxed: float | None
+
+
+def reached_of(job_id: int, start: StartState | None, method: str) -> list[Reached]:
+    """Every candidate of a run by number; total energies are compared, which need no references."""
+    with store().session() as session:
+        found = rows.moved_of_run(session, job_id, method)
+    return [
+        Reached(
+            m.id, m.valid, m.asked, _less(m.drawn, start.drawn if start else None),
+            _less(m.relaxed, start.relaxed if start else None), m.status or "", m.formation_drawn, m.formation_relaxed,
+        )
+        for m in found
+    ]  # fmt: skip
+
+
+def _less(value: float | None, start: float | None) -> float | None:
+    return None if value is None or start is None else value - start
+
+
+def start_crystal(job: Job) -> Crystals:
+    """The start of a run as given. Raises UserError."""
+    return unpack_cells([parse_start(str(job.params["cif"]), str(job.params["name"])).cell])
