@@ -11,8 +11,8 @@ import re
 JOINER = "\u2060"  # has no width and breaks no line
 # Controls, and what turns the direction of the text that follows
 _UNSEEN = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f\u061c\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]")
-_FOUND_LATER = re.compile(r":(?=[A-Za-z0-9/_+-])|(?i:www)(?=\.)|@(?=\w)|(?<!\S)[-<>~](?=[-=>])")
-_INLINE = re.compile(r"[\\`*{}\[\]<>#$~&|^]|(?<!\w)_|_(?!\w)")
+_FOUND_LATER = re.compile(r":(?=material/|//|[A-Za-z0-9_+-]+:)|(?i:www)(?=\.)|@(?=\w)|(?<!\S)[-<>~](?=[-=>])")
+_INLINE = re.compile(r"[\\`*{}\[\]<>#$~&|^]|(?<!\w)_|_(?!\w)|:(?=[A-Za-z])")
 _LIST = re.compile(r"^(\d*)([-+.)=])(?=\s|$|[-=])")  # at its beginning
 _CODE = re.compile(r"(`[^`\n]+`)")
 
