@@ -48,9 +48,11 @@ def run_counts(session: Session, job_id: int) -> RunCounts:
     return RunCounts(*(int(n) for n in session.execute(_of_run(query, job_id)).one()))
 
 
-def valid_ids(session: Session, job_id: int) -> list[int]:
-    """Ids of a run's valid candidates, small cells first."""
-    query = _of_run(select(Candidate.id).where(Candidate.valid), job_id)
+def ids_within(session: Session, job_id: int, distance: float, volumes: tuple[float, float]) -> list[int]:
+    """Ids of a run's candidates with no atoms closer than `distance` (Å) and these Å³ per atom; small cells first."""
+    query = _of_run(select(Candidate.id), job_id).where(
+        Candidate.min_distance >= distance, Candidate.volume.between(*volumes)
+    )
     return list(session.scalars(query.order_by(Candidate.natoms, Candidate.index)))
 
 

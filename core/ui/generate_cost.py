@@ -32,7 +32,7 @@ def show_cost(params: GenerateParams, model: LoadedModel, device: str) -> int:
         relaxing = _about(cost.relax_s) if params.potential is not None else "–"
         label = "energies" if params.relax == "none" else "relaxing"
         columns[2].metric(
-            label, relaxing, help="By what relaxations usually take here, if every candidate is valid: within a "
+            label, relaxing, help="What relaxations usually take here, if no candidate is hopeless: within a "
             "factor of three.",
         )  # fmt: skip
         if cost.total_s > 3600:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from sqlalchemy.orm import Session
 
 from core.crystals import unpack_cells
 from core.data.formulas import chemical_system, formula_unit, parse_formula, reduced_formula
@@ -18,6 +19,7 @@ from core.energy.formation import formation_energy, load_references
 from core.energy.hull import HullError
 from core.energy.potential import Potential
 from core.energy.relaxation import short_status
+from core.evaluation.validity import MAX_VOLUME_PER_ATOM, MIN_DISTANCE, MIN_VOLUME_PER_ATOM
 from core.workflows.context import Cancelled, Context, UserError
 from core.workflows.datasets import get_dataset
 from core.workflows.hulls import HullView, get_hull_by_id
@@ -142,11 +144,14 @@ def usual_steps(method: str, most: int) -> float:
     return min(known or _USUAL_STEPS, max(most, 1))
 
 
-def relax_valid(chain: Chain, context: Context) -> None:
-    """Relax a run's valid candidates. What this job has relaxed already is left alone. Raises Cancelled, UserError."""
+def relax_drawn(chain: Chain, context: Context) -> None:
+    """Relax a run's candidates (`_worth_it`). What this job has relaxed already is left alone.
+
+    Raises Cancelled, UserError.
+    """
     potential = potential_for(chain.potential or "", context.device)  # loaded before the clock starts
     with store().session() as session:
-        ids = chains.valid_ids(session, context.job_id)
+        ids = _worth_it(session, context.job_id)
         done = chains.statuses_of_run(session, context.job_id, potential.name)
     ids = [*(i for i in ids if i in done), *(i for i in ids if i not in done)]
     usual = usual_steps(potential.name, chain.relax_steps)
@@ -165,14 +170,19 @@ def relax_valid(chain: Chain, context: Context) -> None:
         relax_candidates(params, watch.at(start, len(part)))
 
 
+def _worth_it(session: Session, job_id: int) -> list[int]:
+    """What meets the field's own criterion: contacts that make a candidate not valid often relax away."""
+    return chains.ids_within(session, job_id, MIN_DISTANCE, (MIN_VOLUME_PER_ATOM, MAX_VOLUME_PER_ATOM))
+
+
 def take_energies(chain: Chain, context: Context) -> None:
-    """The potential's energies of a run's valid candidates as they were drawn; those that have one are left alone.
+    """The potential's energies of a run's candidates (`_worth_it`) as drawn; those that have one are left alone.
 
     They are relaxations of no steps by the status "energy as drawn", without a cell and an energy after.
     """
     potential = potential_for(chain.potential or "", context.device)
     with store().session() as session:
-        ids = chains.valid_ids(session, context.job_id)
+        ids = _worth_it(session, context.job_id)
         done = chains.statuses_of_run(session, context.job_id, potential.name)
     todo = [i for i in ids if i not in done]
     started = time.monotonic()

@@ -14,7 +14,7 @@ from core.workflows.chain import (
     Chain,
     Stage,
     check_chain,
-    relax_valid,
+    relax_drawn,
     stages_of,
     summarise,
     take_energies,
@@ -70,7 +70,7 @@ def run_chain(
     )
     if len(stages) > 2:
         stage = Stage(context, f"3 of {len(stages)}", share, 0.99 - share)
-        (take_energies if chain.relax == "none" else relax_valid)(chain, stage)
+        (take_energies if chain.relax == "none" else relax_drawn)(chain, stage)
         context.progress(0.99, f"4 of {len(stages)} · placing on the hull")
     return summarise(context.job_id, chain)
 

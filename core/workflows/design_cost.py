@@ -40,7 +40,7 @@ class Cost:
 
 
 def cost_of(model: LoadedModel, sizes: Sequence[int], steps: int, chain: Chain, device: str = "cpu") -> Cost:
-    """Of a run with cells of these numbers of atoms, if every candidate is valid."""
+    """Of a run with cells of these numbers of atoms, if none of the candidates is hopeless."""
     return Cost(draw_seconds(model, sizes, steps, device), relax_seconds(chain, sizes, device))
 
 
