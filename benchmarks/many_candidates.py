@@ -170,7 +170,7 @@ def print_pages() -> None:
     show("page", {p: (lambda p=p: open_page(p)) for p in pages})  # type: ignore[misc]
     show("order", {o: (lambda o=o: open_page("candidates", sort=o)) for o in ORDERS})  # type: ignore[misc]
     show("order, descending", {o: (lambda o=o: open_page("candidates", sort=f"-{o}")) for o in ORDERS})  # type: ignore[misc]
-    examples = {**EXAMPLES, "show": "plots", "page": "99999", "size": "100", "hull": "1"}
+    examples = {**EXAMPLES, "show": "plots", "rows": "99999", "size": "100", "hull": "1"}
     panels = ["view", "grid", "compare", "relax", "hull", "take", "vasp"]
     show("panel", {p: (lambda p=p: open_page("candidates", do=p, pick="5,7")) for p in panels})  # type: ignore[misc]
     show("panel for all", {p: (lambda p=p: open_page("candidates", do=p)) for p in panels})  # type: ignore[misc]

@@ -17,15 +17,6 @@ SAMPLED = ("id", "job_id", "index", "reduced_formula", "group_found", "energy_as
 
 
 @dataclass(frozen=True)
-class Tally:
-    """How many candidates with one value of a column stand on a hull, and the lowest, eV/atom above it."""
-
-    value: Any
-    placed: int
-    lowest: float
-
-
-@dataclass(frozen=True)
 class Verdicts:
     """How many candidates have one value of a column, how many are valid, and how many of these new and no repeat."""
 
@@ -44,13 +35,20 @@ def values_of(session: Session, column: str, wanted: CandidateFilter | None = No
     return [(value, int(n)) for value, n in session.execute(query.group_by(key).order_by(key))]
 
 
-def tally(session: Session, column: str, wanted: CandidateFilter, placing: Placing, most: int = 30) -> list[Tally]:
-    """By value of a column: those that stand on a hull, the `most` lowest values first."""
-    key, above = _column(column), above_hull(placing)
-    lowest = func.min(above)
-    query = filtered([key, func.count(above), lowest], wanted, placing, ["above"]).where(key.is_not(None))
-    query = query.where(above.is_not(None)).group_by(key).order_by(lowest.asc(), key).limit(most)
-    return [Tally(v, int(n), float(low)) for v, n, low in session.execute(query)]
+def above_hulls(
+    session: Session, wanted: CandidateFilter, placing: Placing, most: int
+) -> list[tuple[str, int | None, float]]:
+    """(reduced formula, space group found, eV/atom above its hull) of all that stand on one; of more than `most` some.
+
+    Which ones is the same each time, and spread over all.
+    """
+    above = above_hull(placing)
+    query = filtered([Candidate.reduced_formula, Candidate.group_found, above], wanted, placing, ["above"])
+    query = query.where(above.is_not(None))
+    found = session.execute(query.limit(most + 1)).all()
+    if len(found) > most:
+        found = session.execute(query.order_by(_scattered()).limit(most)).all()
+    return [tuple(row) for row in found]
 
 
 def verdicts(
@@ -105,9 +103,13 @@ def sample(
     query = filtered(columns, wanted, placing, ["above", "energy"]).where(Relaxation.formation_after.is_not(None))
     if kind is not None:
         query = query.where(Candidate.job_id.in_(select(Job.id).where(Job.kind == kind)))
-    scattered = (Candidate.id * literal(2_654_435_761)) % literal(4_294_967_296)  # Knuth's multiplicative hash
-    found = session.execute(query.order_by(scattered).limit(most))
+    found = session.execute(query.order_by(_scattered()).limit(most))
     return [dict(zip((*SAMPLED, "energy", "above"), row, strict=True)) for row in found]
+
+
+def _scattered() -> ColumnElement[Any]:
+    """An order that has nothing to do with how candidates came: Knuth's multiplicative hash."""
+    return (Candidate.id * literal(2_654_435_761)) % literal(4_294_967_296)
 
 
 def _column(name: str) -> Any:

@@ -82,8 +82,9 @@ def _list(scope: Scope, total: int, everything: int) -> None:
     candidate_table(rows, "candidates", change)
     table_foot(total)
     method = plain(scope.placing.method) if scope.placing else ""
+    where = "all on the chosen hull" if selected_int("hull") is not None else "each system on its own hull by it"
     st.caption(
-        f"{total:,} of {counted(everything, 'candidate')}. Energies by {method}, each system on its own hull by it. "
+        f"{total:,} of {counted(everything, 'candidate')}. Energies by {method}, {where}. "
         "A click on a header orders all of them, on a cell opens one, on a box selects."
     )
     chosen = scope_of(scope)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import streamlit as st
 
@@ -15,12 +14,11 @@ from core.ui.candidate_filter import change
 from core.ui.candidate_words import group_words
 from core.ui.widgets import go, picked, plain, segments
 from core.workflows import candidates as workflow
-from core.workflows.candidates import Sampled
-from db.candidate_counts import Tally, Verdicts
+from db.candidate_counts import Verdicts
 from db.candidate_lists import CandidateFilter, Placing
 
 MOST = 14  # categories in a chart
-SAMPLE = 20_000  # candidates that quartiles are found from
+SAMPLE = 100_000  # candidates whose energies above the hull are read
 DOTS = 2_000
 _CONDITIONS = {"reduced_formula": "Formula", "group_asked": "Group asked", "energy_asked": "Energy asked",
                "model": "Model", "series": "Series"}  # fmt: skip
@@ -31,15 +29,15 @@ _FILTERS = {
 
 def show_plots(wanted: CandidateFilter, placing: Placing) -> None:
     """Four charts of everything that passes; each says what it lacks where it is empty."""
-    sampled = workflow.sample(wanted, placing, SAMPLE)
+    placed = workflow.above_hulls(wanted, placing, SAMPLE)
     version = hash((wanted, placing))
     left, right = st.columns(2, gap="large")
     with left:
         st.markdown("**Above the hull by composition** :small[the lowest first; click one to filter]")
-        _spread("reduced_formula", "composition", wanted, placing, sampled, version, str)
+        _spread("reduced_formula", "composition", placed, placing, version, str)
     with right:
         st.markdown("**By space group** :small[as drawn; click one to filter]")
-        _spread("group_found", "space group", wanted, placing, sampled, version, _group)
+        _spread("group_found", "space group", placed, placing, version, _group)
     left, right = st.columns(2, gap="large")
     with left:
         st.markdown("**Energy asked for and reached** :small[click a dot to open it]")
@@ -47,40 +45,37 @@ def show_plots(wanted: CandidateFilter, placing: Placing) -> None:
     with right:
         st.markdown("**Validity by condition** :small[click one to filter]")
         _validity(wanted, placing, version)
-    if sampled.of > len(sampled.data):
-        st.caption(
-            f"Bars and medians are of {len(sampled.data):,} of {sampled.of:,} candidates, dots at the lowest of all."
-        )
+    if len(placed) == SAMPLE:
+        st.caption(f"Energies above the hull are those of {SAMPLE:,} candidates, spread over all.")
 
 
 def _spread(
-    column: str, title: str, wanted: CandidateFilter, placing: Placing, sampled: Sampled, version: int,
-    words: Callable[[Any], str],
-) -> None:  # fmt: skip
-    found = workflow.tally(column, wanted, placing, MOST)
-    if not found:
+    column: str, title: str, placed: pd.DataFrame, placing: Placing, version: int, words: Callable[[Any], str]
+) -> None:
+    table = spread_table(placed, column, words)
+    if not len(table):
         st.caption(f"None of them is relaxed with {plain(placing.method)} and has a hull of its elements.")
         return
-    chart = charts.spread(spread_table(found, column, sampled.data, words), title)
-    hit = picked(st.altair_chart(chart, on_select="rerun", key=f"spread-{column}-{version}"))
+    hit = picked(st.altair_chart(charts.spread(table, title), on_select="rerun", key=f"spread-{column}-{version}"))
     if "key" in hit:
         _filter(column, hit["key"])
 
 
-def spread_table(found: Sequence[Tally], column: str, data: pd.DataFrame, words: Callable[[Any], str]) -> pd.DataFrame:
-    """`charts.SPREAD`: counts and lowest values as counted, quartiles (eV/atom) of the sample."""
-    lines = []
-    above = data.dropna(subset=["above"])
-    for one in found:
-        values = above.loc[above[column] == one.value, "above"]
-        low, middle, high = np.quantile(values, (0.25, 0.5, 0.75)) if len(values) else (one.lowest,) * 3
-        lines.append((words(one.value), str(one.value), one.placed, one.lowest, low, middle, high))
+def spread_table(placed: pd.DataFrame, column: str, words: Callable[[Any], str]) -> pd.DataFrame:
+    """`charts.SPREAD` of energies above the hull (eV/atom) by a column, the lowest values first."""
+    groups = placed.dropna(subset=[column]).groupby(column)["above"]
+    lowest = groups.agg(["count", "min"]).sort_values("min").head(MOST)
+    quartiles = groups.quantile([0.25, 0.5, 0.75]).unstack() if len(lowest) else pd.DataFrame()
+    lines = [
+        (words(value), _key(value), int(row["count"]), float(row["min"]), *quartiles.loc[value].tolist())
+        for value, row in lowest.iterrows()
+    ]
     return pd.DataFrame(lines, columns=charts.SPREAD)
 
 
 def _asked_reached(wanted: CandidateFilter, placing: Placing, version: int) -> None:
     found = workflow.sample(wanted, placing, DOTS, "generate")
-    data = found.data.dropna(subset=["energy_asked"])
+    data = found.data
     if not len(data):
         st.caption(f"None of those that were asked for an energy is relaxed with {plain(placing.method)}.")
         return
@@ -134,8 +129,12 @@ def _filter(column: str, value: object) -> None:
     go()
 
 
+def _key(value: Any) -> str:
+    return value if isinstance(value, str) else str(int(value))
+
+
 def _group(number: Any) -> str:
-    return f"{group_words(int(number))} ({number})"
+    return f"{group_words(int(number))} ({int(number)})"
 
 
 def _energy(value: Any) -> str:

@@ -192,32 +192,30 @@ def summary(wanted: CandidateFilter, placing: Placing) -> Summary:
 
 @dataclass(frozen=True)
 class Sampled:
-    """Relaxed candidates spread over `of` that pass, with the keys of `db.candidate_counts.sample`.
+    """Relaxed candidates spread over all that pass, with the keys of `db.candidate_counts.sample`.
 
     foreign: how many were left out because their energy was asked for on another method's scale
     """
 
     data: pd.DataFrame
-    of: int
-    foreign: int = 0
+    foreign: int
 
 
-def sample(wanted: CandidateFilter, placing: Placing, most: int, kind: str | None = None) -> Sampled:
-    """Candidates to draw charts from. kind: of the job that made them; then energies asked by other methods go."""
+def sample(wanted: CandidateFilter, placing: Placing, most: int, kind: str) -> Sampled:
+    """Candidates that jobs of this kind made, and that were asked for on the scale of the placing's method."""
     with store().session() as session:
         found = counts.sample(session, wanted, placing, most, kind)
-        total = counts.summary(session, wanted, placing).relaxed if len(found) == most else len(found)
     data = pd.DataFrame(found, columns=[*counts.SAMPLED, "energy", "above"])
-    if kind is None:
-        return Sampled(data, total)
+    data = data.dropna(subset=["energy_asked"])
     ours = data["energy_method"].isin([placing.method, ""])
-    return Sampled(data[ours], total, int((~ours & data["energy_asked"].notna()).sum()))
+    return Sampled(data[ours], int((~ours).sum()))
 
 
-def tally(column: str, wanted: CandidateFilter, placing: Placing, most: int) -> list[counts.Tally]:
-    """Candidates on hulls by value of a column, the lowest first."""
+def above_hulls(wanted: CandidateFilter, placing: Placing, most: int) -> pd.DataFrame:
+    """reduced_formula, group_found and above (eV/atom) of all that stand on a hull, at most so many."""
     with store().session() as session:
-        return counts.tally(session, column, wanted, placing, most)
+        found = counts.above_hulls(session, wanted, placing, most)
+    return pd.DataFrame(found, columns=["reduced_formula", "group_found", "above"])
 
 
 def verdicts(column: str, wanted: CandidateFilter, placing: Placing, most: int) -> list[counts.Verdicts]:

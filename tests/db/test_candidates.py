@@ -203,12 +203,13 @@ def test_counts_and_samples_are_those_of_a_table_in_memory(filled: tuple[Databas
             int(there["relaxed"].sum()), int(there["above"].notna().sum()),
         )  # fmt: skip
         assert found.lowest == pytest.approx(there["above"].min())
-        lowest = there.dropna(subset=["above"]).groupby("reduced_formula")["above"].agg(["count", "min"])
-        for one in candidate_counts.tally(session, "reduced_formula", CandidateFilter(), placing):
-            assert (one.placed, one.lowest) == (
-                lowest.loc[one.value, "count"],
-                pytest.approx(lowest.loc[one.value, "min"]),
-            )
+        placed = there.dropna(subset=["above"])
+        above = candidate_counts.above_hulls(session, CandidateFilter(), placing, 10_000)
+        assert sorted(a for _, _, a in above) == pytest.approx(sorted(placed["above"]))
+        assert {f for f, _, _ in above} == set(placed["reduced_formula"])
+        few = candidate_counts.above_hulls(session, CandidateFilter(), placing, 10)
+        assert len(few) == 10
+        assert few == candidate_counts.above_hulls(session, CandidateFilter(), placing, 10)
         for v in candidate_counts.verdicts(session, "group_asked", CandidateFilter()):
             some = there[there["group_asked"] == v.value]
             fresh = some["valid"] & some["novel"].eq(True) & some["unique"].eq(True)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from core.ui.candidate_charts import asked_reached, spread, validity
+from core.ui.candidate_charts import POINTS, asked_reached, spread, validity
 from core.ui.candidate_plots import share_table, spread_table
 from core.workflows import candidates as workflow
 from core.workflows.candidates import Scope
@@ -182,16 +183,14 @@ def test_the_charts_have_what_was_counted(made: list[Candidate]) -> None:
     app = open_page("candidates", show="plots")
     assert len(app.get("vega_lite_chart")) == 2, "above hull and validity, by composition"
     placing = workflow.placing_for("M")
-    sampled = workflow.sample(CandidateFilter(), placing, 100)
-    found = workflow.tally("reduced_formula", CandidateFilter(), placing, 10)
-    table = spread_table(found, "reduced_formula", sampled.data, str)
+    table = spread_table(workflow.above_hulls(CandidateFilter(), placing, 100), "reduced_formula", str)
     line = table.set_index("key").loc["TiB2"]
     assert (line["placed"], line["lowest"]) == (2, pytest.approx(-0.2))
     assert line["middle"] == pytest.approx(-0.05)
     shares = share_table([Verdicts("TiB2", 10, 8, 6)], str)
     assert shares["count"].tolist() == [6, 2, 2]
     assert shares["share"].sum() == pytest.approx(1)
-    points = sampled.data.assign(key="1", name="1-1", formula="x", asked=-0.5, reached=sampled.data["energy"])
+    points = pd.DataFrame([("1", "1-1", "x", -0.5, -0.4, 0.1)], columns=POINTS)
     for chart in (spread(table, "composition"), validity(shares, "composition"), asked_reached(points)):
         assert "pick" in chart.to_json()
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import math
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Lattice, Structure
+from pymatgen.io.vasp import Poscar
 
 from core.workflows import candidates as workflow
 from core.workflows.candidates import MAX_NOTE, Scope
@@ -166,6 +169,21 @@ def test_a_scope_is_bounded_in_its_order(var: Path) -> None:
     with pytest.raises(UserError):
         workflow.formula_wanted("((")
     assert workflow.formula_wanted("Ti2B4") == "TiB2"
+
+
+def test_structures_go_home_in_a_format_as_they_were_relaxed(var: Path) -> None:
+    made = candidates_of_structures([TIB2, TIB])
+    relaxed(made[0], -0.5)
+    placing = workflow.placing_for("M")
+    content, name, _ = workflow.files_of(Scope(placing=placing), "poscar", 10)
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        names = archive.namelist()
+        assert name.endswith(".zip")
+        assert sorted("relaxed" in n for n in names) == [False, True]
+        for found, expected in zip(sorted(names), (TIB2, TIB), strict=True):
+            assert StructureMatcher().fit(Poscar.from_str(archive.read(found).decode()).structure, expected)
+    with pytest.raises(UserError, match="nothing to download"):
+        workflow.files_of(Scope(wanted=CandidateFilter(starred=True)), "cif", 10)
 
 
 def test_a_candidate_without_a_finite_cell_can_still_be_looked_at(var: Path) -> None:
