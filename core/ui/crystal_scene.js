@@ -237,10 +237,10 @@ class Scene {
     return {middle: turned(back, middle), half: low.map((x, k) => (high[k] - x) / 2)};
   }
 
-  frame(half, margin = 1.08) { // the whole of it, as large as it goes
-    const box = this.box(), aspect = Math.max(0.2, box[0] / Math.max(1, box[1])), {middle} = this.extent();
-    const z = CAMERA - Math.max(half[0], half[1] * aspect, 1) * margin / TAN;
-    this.view.setView([-middle[0], -middle[1], -middle[2], z, ...this.view.getView().slice(4, 8)]);
+  frame(half, margin = 1.06) { // the whole of it, as large as it goes above the legend
+    const [w, h] = this.box(), foot = h > 200 ? 36 : 0, {middle} = this.extent();
+    const wide = Math.max(half[0], half[1] * Math.max(0.2, w / Math.max(1, h - foot)), 1) * margin; // half of it, in Å
+    this.view.setView([...middle.map(x => -x), CAMERA - wide / TAN, ...this.view.getView().slice(4, 8), 0, foot * wide / w]);
   }
 
   fit() { this.frame(this.extent().half); }

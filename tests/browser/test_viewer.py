@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import FrameLocator, Page, expect
 
-from tests.browser.conftest import Watched
+from tests.browser.conftest import SECONDS, Watched
 from tests.conftest import ROOT, AppServer
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -39,7 +39,7 @@ def changed(before: np.ndarray, after: np.ndarray) -> float:
 
 
 def opened(watched: Watched, url: str) -> FrameLocator:
-    watched.page.goto(url)
+    watched.page.goto(url, timeout=60 * SECONDS)
     viewer = watched.page.locator("iframe").first
     expect(viewer).to_be_attached()
     viewer.scroll_into_view_if_needed()
