@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import TimeoutError, expect
 
 from tests.browser.conftest import SECONDS, Watched
 from tests.conftest import AppServer
@@ -13,7 +15,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 # What stands in the page's main part without a name of its own; Streamlit calls a frame "st.iframe" by default
 NAMELESS = """() => {
     const main = document.querySelector('[data-testid=stMain]');
-    const text = e => (e.innerText || '').trim();
+    const text = e => (e.textContent || '').trim();  // also of what a closed expander holds
     const named = e => (e.getAttribute('aria-label') || '').trim() || text(e) || e.title ||
         [...(e.labels || [])].map(text).join('') ||
         (e.getAttribute('aria-labelledby') || '').split(' ').map(i => text(document.getElementById(i) || e)).join('');
@@ -48,8 +50,10 @@ def test_everything_has_a_name(cold_app: AppServer, watched: Watched) -> None:
         expect(page.get_by_role("heading", level=1).first).to_be_visible()
         expect(page.locator("[data-testid=stApp][data-test-script-state=notRunning]")).to_have_count(1)
         expect(page.get_by_test_id("stSkeleton")).to_have_count(0)
-        if found := page.evaluate(NAMELESS):
-            nameless[address] = found
+        with suppress(TimeoutError):  # labels are drawn a moment after their controls
+            page.wait_for_function(f"() => !({NAMELESS})().length", timeout=15 * SECONDS)
+            continue
+        nameless[address] = page.evaluate(NAMELESS)
     assert nameless == {}
     watched.check()
 

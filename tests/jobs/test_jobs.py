@@ -164,6 +164,8 @@ def test_a_failing_job_says_why_in_a_sentence(starter: Path, tmp_path: Path) -> 
     assert failed.error.startswith("The only row could not be used. The first: line 1")
     assert "Traceback" not in failed.error
     assert "Traceback" in queue.logs(job_id)
+    assert queue.is_refused(failed)
+    assert not queue.can_resume(failed), "it would fail in the same way"
     with pytest.raises(UserError, match="no dataset"):
         get_dataset("x")
 

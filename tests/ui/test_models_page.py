@@ -45,7 +45,7 @@ def test_a_card_is_shown_in_words(starter: Path) -> None:
 def test_the_link_says_which_model_and_which_view(starter: Path) -> None:
     add_path(SHIPPED, "copy")
     assert "### copy" in said(open_page("models")), "the newest"
-    assert r"### starter\-generator" in said(open_page("models", model=NAME))
+    assert "### starter-generator" in said(open_page("models", model=NAME))
     app = open_page("models", model="<script>", show="x")
     assert "names a model that is not here" in said(app)
     app = open_page("models", model=NAME, show="evaluations", job="99")
