@@ -15,7 +15,7 @@ from core.ui.crystal_view import choose_palette, show_structure
 from core.ui.dataset_filter import chips, choose, forget, selection
 from core.ui.dataset_recipe import show_quality, show_recipe
 from core.ui.widgets import energy, pages, picked, plain, segments, selected
-from core.workflows.dataset_query import ORDERS, Selection, facets, polymorphs, rows_of
+from core.workflows.dataset_query import ORDERS, Facets, Selection, facets, polymorphs, rows_of
 from core.workflows.datasets import load_tensors
 from core.workflows.store import store
 from db import structures as rows
@@ -87,6 +87,12 @@ def _overview(dataset: Dataset, chosen: Selection) -> None:
         )
         if hit := picked(event):
             choose(group=hit["space group"])
+    _histograms(found, version)
+    _structures(dataset, chosen)
+
+
+def _histograms(found: Facets, version: str) -> None:
+    """Energies, cell sizes and coordinates, each with a brush that filters."""
     left, middle, right = st.columns(3, gap="medium")
     with left:
         st.markdown("**Formation energy** :small[brush to filter]")
@@ -125,7 +131,6 @@ def _overview(dataset: Dataset, chosen: Selection) -> None:
             choose(coordinate=tuple(hit["coordinate"]))
         if found.sampled < found.structures:
             st.caption(f"Of {found.sampled:,} structures drawn at random.")
-    _structures(dataset, chosen)
 
 
 def energies_in_words(dataset: Dataset) -> str:
