@@ -29,7 +29,7 @@ def show_comparison(ids: Sequence[int], placing: Placing | None) -> None:
         draw_pair(found.left.row, found.right.row)
         st.markdown(_verdict(found))
         table = differences(found)
-        st.dataframe(table, hide_index=True, placeholder=NONE, height=38 + 35 * len(table))
+        st.dataframe(table, hide_index=True, placeholder=NONE, height=38 + 35 * len(table), alt="How the two differ")
 
 
 def _verdict(found: Comparison) -> str:

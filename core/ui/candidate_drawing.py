@@ -22,7 +22,7 @@ _ROW = 230  # pixels
 def draw_pair(left: Row, right: Row, height: int = 400) -> None:
     """Two candidates side by side in one canvas; what turns one turns the other."""
     sides = crystal_of(left), crystal_of(right)
-    st.iframe(pair_html(*sides, height, titles=(left.name, right.name)), height=height + 8)
+    st.iframe(pair_html(*sides, height, titles=(left.name, right.name)), height=height + 8, alt="Two candidates in 3D")
 
 
 def draw_grid(rows: Sequence[Row]) -> None:
@@ -33,7 +33,9 @@ def draw_grid(rows: Sequence[Row]) -> None:
     lines = -(-len(shown) // columns)
     batches = [_batch(crystals[i * columns : (i + 1) * columns], columns) for i in range(lines)]
     html = grid_html(batches, _ROW * lines) + _names(shown, columns, lines)
-    st.iframe(html, height=_ROW * lines + 8, width="stretch" if columns == _COLUMNS else 240 * columns)
+    st.iframe(
+        html, height=_ROW * lines + 8, width="stretch" if columns == _COLUMNS else 240 * columns, alt="Candidates in 3D"
+    )
     show_legend(sorted({z for one in crystals for z in _numbers(one)}))
 
 

@@ -56,7 +56,14 @@ def _spread(
     if not len(table):
         st.caption(f"None of them is relaxed with {plain(placing.method)} and has a hull of its elements.")
         return
-    hit = picked(st.altair_chart(charts.spread(table, title), on_select="rerun", key=f"spread-{column}-{version}"))
+    hit = picked(
+        st.altair_chart(
+            charts.spread(table, title),
+            on_select="rerun",
+            key=f"spread-{column}-{version}",
+            alt=f"Boxes: energy above hull by {title}",
+        )
+    )
     if "key" in hit:
         _filter(column, hit["key"])
 
@@ -89,7 +96,14 @@ def _asked_reached(wanted: CandidateFilter, placing: Placing, version: int) -> N
             "above": data["above"].astype(float),
         }
     )
-    hit = picked(st.altair_chart(charts.asked_reached(table), on_select="rerun", key=f"asked-{version}"))
+    hit = picked(
+        st.altair_chart(
+            charts.asked_reached(table),
+            on_select="rerun",
+            key=f"asked-{version}",
+            alt="Points: energy reached against energy asked",
+        )
+    )
     if "key" in hit:
         go(candidate=hit["key"], show="table", do="view")
     if found.foreign:
@@ -105,7 +119,14 @@ def _validity(wanted: CandidateFilter, placing: Placing, version: int) -> None:
         return
     words = {"group_asked": _group, "energy_asked": _energy}.get(column, str)
     chart = charts.validity(share_table(found, words), _CONDITIONS[column].lower())
-    hit = picked(st.altair_chart(chart, on_select="rerun", key=f"validity-{column}-{version}"))
+    hit = picked(
+        st.altair_chart(
+            chart,
+            on_select="rerun",
+            key=f"validity-{column}-{version}",
+            alt="Bars: shares that are valid, new and unique",
+        )
+    )
     if "key" in hit and column in _FILTERS:
         _filter(column, hit["key"])
     st.caption(f"The {MOST} most frequent; whatever the filter says of validity, novelty and repeats.")

@@ -129,6 +129,7 @@ def _table(frame: pd.DataFrame, numbers: str) -> None:
         hide_index=True,
         column_config={c: st.column_config.NumberColumn(format=numbers) for c in floats},
         height=min(360, 40 + 35 * len(frame)),
+        alt=f"Table of {', '.join(map(str, frame.columns))}",
     )
 
 
@@ -141,7 +142,7 @@ def _pattern(cell: bytes, symprec: float, key: str, name: str) -> None:
     if frame.empty:
         st.info("No reflection lies between 5° and 90°.", icon=":material/info:")
         return
-    st.altair_chart(pattern_chart(frame))
+    st.altair_chart(pattern_chart(frame), alt="Powder pattern: intensity against the angle 2θ; the table has its peaks")
     left, right = st.columns([3, 2], vertical_alignment="center")
     left.caption(f"Cu Kα, {WAVELENGTH} Å; {len(frame)} reflections to 90°, no thermal motion.")
     right.download_button(

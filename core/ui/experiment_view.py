@@ -27,11 +27,14 @@ def experiment_table() -> None:
     grid = pivot(table)
     numbers = [c for c in grid.columns if c in UNITS]
     styled = grid.style.map(lambda v: _BELOW if v < 0 else "", subset=numbers).format("{:.1f}", numbers, na_rep="–")
-    st.dataframe(styled, hide_index=True, height=min(420, 40 + 35 * len(grid)))
+    st.dataframe(
+        styled, hide_index=True, height=min(420, 40 + 35 * len(grid)), alt="Lowest energies above the hull in meV/atom"
+    )
     with st.expander("The candidates behind it"):
         st.dataframe(
             listing(table),
             hide_index=True,
+            alt="The lowest candidates",
             column_config={
                 "above hull (meV/atom)": st.column_config.NumberColumn(format="%.1f"),
                 "formation energy (eV/atom)": st.column_config.NumberColumn(format="%.4f"),

@@ -196,7 +196,7 @@ def _pair(
             f"before: {str(job.params.get('name'))[:40]}, {given_words}",
             f"after: candidate {candidate.job_id}-{candidate.index}, {after_words}",
         )
-        st.iframe(pair_html(before, after, 400, titles), height=400)
+        st.iframe(pair_html(before, after, 400, titles), height=400, alt="Before and after in 3D")
         _beside(state, reached, candidate, relaxed, before, after, moved.displacement, moved.volume, moved.same)
 
 

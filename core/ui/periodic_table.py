@@ -101,7 +101,12 @@ def element_buttons(on_click: Callable[[str], None], key: str, chosen: Collectio
             on_click(picked["element"])
             st.session_state[clicks] += 1  # a fresh table: its click is used up
 
-    st.altair_chart(_clickable(set(chosen), set(known)), on_select=clicked, key=name)
+    st.altair_chart(
+        _clickable(set(chosen), set(known)),
+        on_select=clicked,
+        key=name,
+        alt="Periodic table: a click adds an element; the field above takes formulas by keyboard",
+    )
 
 
 def _clickable(chosen: set[str], known: set[str] | None = None) -> alt.LayerChart:

@@ -180,6 +180,7 @@ def _lowest(job: Job, params: GenerateParams) -> None:
         frame,
         hide_index=True,
         height=min(300, 40 + 35 * len(frame)),
+        alt="The lowest candidate of each composition and ladder",
         column_config={
             "above hull (meV/atom)": st.column_config.NumberColumn(format="%.1f"),
             "formation energy (eV/atom)": st.column_config.NumberColumn(format="%.4f"),
