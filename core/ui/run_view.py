@@ -13,7 +13,7 @@ from core.jobs.kinds import KINDS
 from core.ui.candidate_view import show_run
 from core.ui.experiment_view import experiment_table
 from core.ui.generate_form import url_of
-from core.ui.widgets import counted, go, is_active, plain, sentences, watch_job
+from core.ui.widgets import counted, is_active, page, plain, sentences, watch_job
 from core.workflows.chain import Chain, stages_of
 from core.workflows.context import UserError
 from core.workflows.generate import GenerateParams, count_of
@@ -58,12 +58,12 @@ def run_page(job_id: int | None) -> None:
                 _lowest(job, params)
         else:
             _lowest(job, params)
-        left, right, _ = st.columns([2, 2, 4])
-        if left.button("Generate more like this", icon=":material/content_copy:", width="stretch",
-                       help="The form as it was for this run, with the next seed."):  # fmt: skip
-            go("*", **url_of(params))
-        if right.button("Generate something else", icon=":material/add:", width="stretch"):
-            go("*")
+        with st.container(horizontal=True):
+            st.page_link(
+                page("generate"), label="Generate more like this", icon=":material/content_copy:",
+                query_params=url_of(params), help="The form as it was for this run, with the next seed.",
+            )  # fmt: skip
+            st.page_link(page("generate"), label="Generate something else", icon=":material/add:", query_params={})
         show_run(job)
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # measured on one core that multiplies matrices at _REFERENCE FLOP/s, and carried over by that speed: seconds per atom
 # for energy, forces and stress in a batch (`benchmarks.generate_speed`)
 _REFERENCE = 9e10
-_PER_ATOM_S = {"M3GNet-MP-2021.2.8": 2.0e-3, "CHGNet-0.3.0": 3.0e-3}
+_PER_ATOM_S = {"M3GNet-MP-2021.2.8": 1.5e-3, "CHGNet-0.3.0": 7.5e-3}
 _CARD_SPEEDUP = 30.0  # of a graphics card in batches, over one core
 _JUDGE_S = 0.02  # groups, matching
 _LARGE = 50e6  # parameters: measured with fewer crystals

@@ -40,7 +40,7 @@ def test_from_clicks_to_candidates_on_a_hull(app: AppServer, watched: Watched) -
     expect(page.frame_locator("iframe").first.locator("canvas").first).to_be_visible()
 
     expect(page.get_by_test_id("stStatusWidget")).to_have_count(0)
-    page.get_by_role("button", name="Generate more like this").click()
+    page.get_by_role("link", name="Generate more like this").click()
     page.wait_for_url("**seed=1**")
     expect(page.get_by_role("button", name="Generate 3 candidates")).to_be_visible()
     expect(page.get_by_label("Space groups", exact=True)).to_have_value("191")
