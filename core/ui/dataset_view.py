@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import streamlit as st
@@ -67,24 +69,14 @@ def _overview(dataset: Dataset, chosen: Selection) -> None:
     with left:
         by_energy = st.toggle("Colour by mean formation energy", disabled=found.energy is None, key="by-energy")
         table = periodic_table.heat_map(found.elements, by_energy)
-        event = st.altair_chart(
-            table,
-            on_select="rerun",
-            key=f"elements-{version}-{by_energy}",
-            alt="Periodic table: structures of each element; with the field Elements above the keyboard chooses too",
-        )
+        event = _clickable(table, f"elements-{version}-{by_energy}")
         if hit := picked(event):
             choose(element=hit["element"])
     with right:
         many = len([g for g in found.groups if g])
         which = f"the 25 most frequent of {many}; click one to filter" if many > 25 else "click one to filter"
         st.markdown(f"**Space groups** :small[{which}]")
-        event = st.altair_chart(
-            charts.space_groups(found.groups),
-            on_select="rerun",
-            key=f"groups-{version}",
-            alt="Bars: structures in each space group",
-        )
+        event = _clickable(charts.space_groups(found.groups), f"groups-{version}")
         if hit := picked(event):
             choose(group=hit["space group"])
     _histograms(found, version)
@@ -99,38 +91,37 @@ def _histograms(found: Facets, version: str) -> None:
         if found.energy is None:
             st.caption("These structures have no energies.")
         else:
-            event = st.altair_chart(
-                charts.energies(*found.energy),
-                on_select="rerun",
-                key=f"energy-{version}",
-                alt="Histogram: structures by formation energy in eV/atom",
-            )
+            event = _clickable(charts.energies(*found.energy), f"energy-{version}")
             st.caption("The outermost bars hold what lies beyond.")
             if hit := picked(event):
                 choose(energy=tuple(hit["low"]))
     with middle:
         st.markdown("**Atoms per cell** :small[brush to filter]")
-        event = st.altair_chart(
-            charts.cell_sizes(found.atoms),
-            on_select="rerun",
-            key=f"atoms-{version}",
-            alt="Histogram: structures by atoms per cell",
-        )
+        event = _clickable(charts.cell_sizes(found.atoms), f"atoms-{version}")
         if hit := picked(event):
             choose(atoms=(float(np.ceil(hit["low"][0])), float(np.floor(hit["low"][1]))))
     with right:
         st.markdown("**Coordinates** :small[of the sites; brush to filter]")
         chart = charts.coordinates(*found.coordinates)
-        event = st.altair_chart(
-            chart,
-            on_select="rerun",
-            key=f"coordinates-{version}",
-            alt="Histogram: sites by fractional coordinate along a, b and c",
-        )
+        event = _clickable(chart, f"coordinates-{version}")
         if hit := picked(event):
             choose(coordinate=tuple(hit["coordinate"]))
         if found.sampled < found.structures:
             st.caption(f"Of {found.sampled:,} structures drawn at random.")
+
+
+_SAID = {
+    "elements": "Periodic table: structures of each element; the button Filter chooses by keyboard",
+    "groups": "Bars: structures in each space group",
+    "energy": "Histogram: structures by formation energy in eV/atom",
+    "atoms": "Histogram: structures by atoms per cell",
+    "coordinates": "Histogram: sites by fractional coordinate along a, b and c",
+}
+
+
+def _clickable(chart: Any, key: str) -> Any:
+    """Draw a chart; what was clicked or brushed in it. Its key begins with what it shows."""
+    return st.altair_chart(chart, on_select="rerun", key=key, alt=_SAID[key.split("-", 1)[0]])
 
 
 def energies_in_words(dataset: Dataset) -> str:
