@@ -15,6 +15,7 @@ from sqlalchemy import (
     and_,
     column,
     null,
+    or_,
     select,
     type_coerce,
     values,
@@ -30,6 +31,7 @@ class CandidateFilter:
     """Which candidates; None asks for all. Energies in eV/atom.
 
     above: no further above its hull than this (needs a `Placing`); relaxed: by the method of the placing, or by any;
+    usable: valid as drawn, or relaxed by any method;
     deleted: what lies in the bin instead of what does not
     """
 
@@ -37,7 +39,6 @@ class CandidateFilter:
     model: str | None = None
     reduced_formula: str | None = None
     chemical_system: str | None = None
-    valid_only: bool = False
     group_asked: int | None = None
     group_found: int | None = None
     above: float | None = None
@@ -47,6 +48,7 @@ class CandidateFilter:
     starred: bool | None = None
     charge_balanced: bool | None = None
     relaxed: bool | None = None
+    usable: bool | None = None
     series: str | None = None
     deleted: bool = False
 
@@ -148,14 +150,20 @@ def _conditions(wanted: CandidateFilter, placing: Placing | None) -> list[Column
         if value is not None:
             attribute = getattr(Candidate, name)
             found.append(attribute.is_(value) if isinstance(value, bool) else attribute == value)
-    if wanted.valid_only:
-        found.append(Candidate.valid.is_(True))
     if wanted.above is not None:
         found.append(above_hull(placing) <= wanted.above)
     if wanted.relaxed is not None:
-        theirs = aliased(Relaxation)
-        done = select(theirs.candidate_id).where(theirs.candidate_id == Candidate.id, theirs.total_after.is_not(None))
-        done = done.where(theirs.method == placing.method) if placing is not None else done
-        done = done.correlate(Candidate)
-        found.append(done.exists() if wanted.relaxed else ~done.exists())
+        done = _relaxed(placing.method if placing is not None else None)
+        found.append(done if wanted.relaxed else ~done)
+    if wanted.usable is not None:
+        sound = or_(Candidate.valid.is_(True), _relaxed(None))
+        found.append(sound if wanted.usable else ~sound)
     return found
+
+
+def _relaxed(method: str | None) -> ColumnElement[bool]:
+    """Is there an energy after a relaxation, by this method or by any?"""
+    theirs = aliased(Relaxation)
+    done = select(theirs.candidate_id).where(theirs.candidate_id == Candidate.id, theirs.total_after.is_not(None))
+    done = done.where(theirs.method == method) if method is not None else done
+    return done.correlate(Candidate).exists()

@@ -13,7 +13,11 @@ def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
     vasp = commands.add_parser("vasp", help="candidates to VASP and back").add_subparsers(required=True)
     parser = add(vasp, shared, "write", "one folder of VASP input per candidate", _write)
     parser.add_argument(
-        "--candidates", nargs="+", required=True, metavar="ID", help="12-3; 12 is all valid ones of run 12"
+        "--candidates",
+        nargs="+",
+        required=True,
+        metavar="ID",
+        help="12-3; 12 is all of run 12 that are valid or relaxed",
     )
     parser.add_argument("--set", choices=["paper", "mp"], default="paper", help="settings (default: paper)")
     parser.add_argument("--as-generated", action="store_true", help="cells as generated, not as relaxed")

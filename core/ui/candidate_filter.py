@@ -22,6 +22,7 @@ from db.candidate_lists import CandidateFilter
 FILTERS = ("run", "system", "formula", "below", "model", "asked", "found", "series", "is")
 _PASSING = ("rows", "candidate", "pick", "undo")  # what belongs to the list as it was
 _VERDICTS: dict[str, tuple[str, bool, str]] = {  # in the URL -> column, value, words
+    "usable": ("usable", True, "valid or relaxed"),
     "valid": ("valid", True, "valid"),
     "new": ("novel", True, "new"),
     "unique": ("unique", True, "unique"),
@@ -34,7 +35,7 @@ _VERDICTS: dict[str, tuple[str, bool, str]] = {  # in the URL -> column, value, 
     "balanced": ("charge_balanced", True, "charge balanced"),
     "unbalanced": ("charge_balanced", False, "charge not balanced"),
 }
-_OFTEN = ("valid", "new", "unique", "relaxed", "starred")
+_OFTEN = ("usable", "valid", "new", "unique", "relaxed", "starred")
 _ANY = "any"
 EXAMPLES = {
     "run": "20", "model": "model 1", "formula": "TaB2", "system": "B-Ta-W", "asked": "191", "found": "12",
@@ -80,8 +81,8 @@ def asked(deleted: bool = False) -> Asked:
 
 
 def verdicts_asked() -> list[str]:
-    """Names of `_VERDICTS` in the URL, "valid" where it says nothing; of two that exclude each other the first."""
-    named = (selected("is") or "valid").split(".")
+    """Names of `_VERDICTS` in the URL, "usable" where it says nothing; of two that exclude each other the first."""
+    named = (selected("is") or "usable").split(".")
     found: dict[str, str] = {}
     for name in named:
         if name in _VERDICTS:

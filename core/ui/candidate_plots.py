@@ -112,7 +112,7 @@ def _asked_reached(wanted: CandidateFilter, placing: Placing, version: int) -> N
 
 def _validity(wanted: CandidateFilter, placing: Placing, version: int) -> None:
     column = segments("Condition", _CONDITIONS, "by")
-    every = replace(wanted, valid=None, valid_only=False, novel=None, unique=None)
+    every = replace(wanted, valid=None, usable=None, novel=None, unique=None)
     found = workflow.verdicts(column, every, placing, MOST)
     if not found:
         st.caption("None of them has one.")

@@ -53,6 +53,8 @@ def verdict(candidate: Candidate) -> str:
         words.append("new against every dataset it was compared with" if candidate.novel else "known already")
     if candidate.unique is not None:
         words.append("the first of its kind in its run" if candidate.unique else "a repeat of another in its run")
+    if candidate.symmetrised is not None:
+        words.append(f"moved onto the group asked for, by up to {candidate.symmetrised:.3f} Å")
     return ", ".join(words) + (f"; {candidate.problem}" if candidate.problem else "")
 
 

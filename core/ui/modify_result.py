@@ -10,6 +10,7 @@ import streamlit as st
 
 from core.crystals import Crystals, to_structures, unpack_cells
 from core.evaluation.displacement import change
+from core.evaluation.validity import MEANING
 from core.export.bundle import cif_text
 from core.jobs import queue
 from core.ui.viewer import pair_html
@@ -92,7 +93,7 @@ def _order(reached: Reached, side: str) -> tuple[bool, float, int]:
 def _counts(found: list[Reached], state: StartState | None, side: str) -> None:
     columns = st.columns(4)
     columns[0].metric("candidates", f"{len(found):,}")
-    columns[1].metric("valid", f"{sum(r.valid for r in found):,}", help="shortest distance and volume are sane")
+    columns[1].metric("valid", f"{sum(r.valid for r in found):,}", help=MEANING)
     changes = [c for r in found if r.valid and (c := r.relaxed if side == "relaxed" else r.drawn) is not None]
     if state is None or not changes:
         return

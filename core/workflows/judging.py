@@ -94,7 +94,7 @@ class Keeper:
     def valid(self) -> int:
         """How many valid candidates the run has by now, those from before an interruption too."""
         with store().session() as session:
-            return rows.count_candidates(session, rows.CandidateFilter(job_id=self.job_id, valid_only=True))
+            return rows.count_candidates(session, rows.CandidateFilter(job_id=self.job_id, valid=True))
 
     def keep(self, wishes: Sequence[Wish], crystals: Crystals) -> None:
         """Write one batch of candidates, in one transaction."""

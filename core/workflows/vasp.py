@@ -40,19 +40,19 @@ class WriteParams:
 
 
 def candidate_ids(names: Sequence[str]) -> list[int]:
-    """Ids of "12-3" (as candidates.csv names them) and of all valid candidates of a run, "12". Raises UserError."""
+    """Ids of "12-3" and, for "12", of a run's valid or relaxed candidates. Raises UserError."""
     found: dict[int, None] = {}
     for name in names:
         run, dash, index = name.partition("-")
         if not (run.isascii() and run.isdecimal() and (not dash or index.isdecimal()) and len(name) < 20):
-            raise UserError(f"{name!r} is no candidate: write 12-3, or 12 for all valid ones of run 12.")
+            raise UserError(f"{name!r} is no candidate: write 12-3, or 12 for all of run 12 that are valid or relaxed.")
         with store().session() as session:
             if dash:
                 one = rows.find_candidate(session, int(run), int(index))
                 listed = [one] if one else []
             else:
                 listed = rows.page_candidates(
-                    session, rows.CandidateFilter(job_id=int(run), valid_only=True), MAX_WRITTEN + 1
+                    session, rows.CandidateFilter(job_id=int(run), usable=True), MAX_WRITTEN + 1
                 )
         if not listed:
             raise UserError(f"There is no candidate {name}." if dash else f"Run {run} has no valid candidate.")

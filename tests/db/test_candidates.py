@@ -59,6 +59,7 @@ def fill(database: Database) -> tuple[pd.DataFrame, Placing]:
     data["energy"] = data["id"].map(mine["formation_after"])
     data["drawn"] = data["id"].map(mine["formation_before"])
     data["relaxed"] = data["id"].map(mine["total_after"]).notna()
+    data["relaxed by any"] = data["id"].isin(known.loc[known["total_after"].notna(), "candidate_id"])
     data["above"] = data["energy"] - data["reduced_formula"].map(levels)
     return data, Placing("M", (("B-Ta", hull_ids["B-Ta"]), ("B-Ta-W", hull_ids["B-Ta-W"])))
 
@@ -118,7 +119,6 @@ FILTERS: list[tuple[CandidateFilter, Passes]] = [
     (CandidateFilter(model="m1"), lambda d: d["model"] == "m1"),
     (CandidateFilter(reduced_formula="TaB2"), lambda d: d["reduced_formula"] == "TaB2"),
     (CandidateFilter(chemical_system="B-Ta"), lambda d: d["chemical_system"] == "B-Ta"),
-    (CandidateFilter(valid_only=True), lambda d: d["valid"]),
     (CandidateFilter(valid=False), lambda d: ~d["valid"]),
     (CandidateFilter(group_asked=62), lambda d: d["group_asked"] == 62),
     (CandidateFilter(group_found=191), lambda d: d["group_found"] == 191),
@@ -130,6 +130,8 @@ FILTERS: list[tuple[CandidateFilter, Passes]] = [
     (CandidateFilter(series="0.01"), lambda d: d["series"] == "0.01"),
     (CandidateFilter(relaxed=True), lambda d: d["relaxed"]),
     (CandidateFilter(relaxed=False), lambda d: ~d["relaxed"]),
+    (CandidateFilter(usable=True), lambda d: d["valid"] | d["relaxed by any"]),
+    (CandidateFilter(usable=False), lambda d: ~(d["valid"] | d["relaxed by any"])),
     (CandidateFilter(above=0.0), lambda d: d["above"] <= 0.0),
     (
         CandidateFilter(chemical_system="B-Ta", valid=True, novel=True, relaxed=True, above=0.1),

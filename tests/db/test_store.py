@@ -219,7 +219,7 @@ def test_candidates_are_filtered_and_paged_by_the_database(database: Database) -
     with database.session() as session:
         made = [candidate(job_id, i, valid=i % 2 == 0, chemical_system="B-Ta" if i < 80 else "B-W") for i in range(100)]
         candidates.add_candidates(session, made)
-    wanted = candidates.CandidateFilter(job_id=job_id, chemical_system="B-Ta", valid_only=True)
+    wanted = candidates.CandidateFilter(job_id=job_id, chemical_system="B-Ta", valid=True)
     with database.session() as session:
         assert candidates.count_candidates(session, wanted) == 40
         assert [c.index for c in candidates.page_candidates(session, wanted, limit=3, offset=2)] == [4, 6, 8]

@@ -18,12 +18,13 @@ from core.data.formulas import atomic_numbers, parse_formula
 from core.data.rows import row_of
 from core.data.symmetry import detect_group
 from core.evaluation import symmetrising, validity
+from core.ui.candidate_words import verdict
 from core.workflows import judging
 from core.workflows.chain import Chain
 from core.workflows.context import UserError
 from core.workflows.datasets import tensor_path
 from core.workflows.imports import ImportParams, import_files
-from core.workflows.judging import Keeper, Wish, describe
+from core.workflows.judging import Keeper, Wish
 from core.workflows.models import LoadedModel, load_model
 from core.workflows.novelty import check_compare
 from core.workflows.store import store
@@ -107,7 +108,7 @@ def test_new_is_what_no_dataset_holds(tmp_path: Path, job: int) -> None:
         {"learned": True, "other": True},
     ]
     assert [c.novel for c in kept(job)] == [False, False, True]
-    assert "known" in describe(kept(job)[0])
+    assert "known" in verdict(kept(job)[0])
 
 
 def test_a_dataset_to_compare_with_has_to_be_there(tmp_path: Path, job: int) -> None:
@@ -133,7 +134,7 @@ def test_groups_are_kept_at_every_tolerance_and_nothing_is_symmetrised_unasked(j
     assert found.groups == {k: detect_group(drawn, 0, float(k)) for k in found.groups}
     assert found.groups["0.001"] == 1
     assert found.symmetrised is None
-    assert "moved" not in describe(found)
+    assert "moved" not in verdict(found)
     assert torch.allclose(unpack_cells([found.cell]).lattice, drawn.lattice)
 
 
@@ -147,7 +148,7 @@ def test_symmetrised_candidates_have_their_group_and_say_so(job: int) -> None:
     assert even.groups["0.001"] == 1, "groups are those of what was drawn"
     assert 0 < even.symmetrised < 0.1
     assert even.symprec in symmetrising.TRIED
-    assert f"moved onto the group asked for, by up to {even.symmetrised:.3f} Å" in describe(even)
+    assert f"moved onto the group asked for, by up to {even.symmetrised:.3f} Å" in verdict(even)
     assert len(to_structures(unpack_cells([even.cell]))[0]) == 6
     assert left.symmetrised is None
     assert torch.allclose(unpack_cells([left.cell]).lattice, drawn.lattice[1:])
@@ -164,7 +165,7 @@ def test_a_crystal_that_its_group_would_spoil_stays_as_drawn(job: int, monkeypat
     (found,) = kept(job)
     assert found.valid
     assert found.symmetrised is None
-    assert "left as drawn" in describe(found)
+    assert "left as drawn" in verdict(found)
 
 
 def test_one_bad_sample_never_stops_a_run(job: int) -> None:
@@ -190,7 +191,7 @@ def test_one_bad_sample_never_stops_a_run(job: int) -> None:
     assert found[0].displacement is None
     assert found[6].volume_change is None
     for candidate in found:
-        assert describe(candidate)
+        assert verdict(candidate)
         assert np.isfinite(unpack_cells([candidate.cell]).frac.numpy()).all()
 
 
