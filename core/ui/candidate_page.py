@@ -20,7 +20,7 @@ from core.ui.candidate_table import (
     size_asked,
     table_foot,
 )
-from core.ui.widgets import counted, plain, segments, selected, selected_int, watch_job
+from core.ui.widgets import counted, go, plain, segments, selected, selected_int, watch_job
 from core.workflows import candidates as workflow
 from core.workflows.candidates import Row, Scope
 from core.workflows.context import UserError
@@ -103,6 +103,8 @@ def _list(scope: Scope, total: int, everything: int) -> None:
         _one(scope, rows, offset, total, right)
     else:
         show_panel(panel, chosen, rows, total)
+    if selected_int("job") != job_id:  # a panel has started one: its card stands above
+        go()
 
 
 def _one(scope: Scope, rows: list[Row], offset: int, total: int, where: DeltaGenerator | None = None) -> None:
