@@ -33,6 +33,7 @@ def test_from_clicks_to_candidates_on_a_hull(app: AppServer, watched: Watched) -
     page.get_by_role("button", name="Generate 3 candidates").click()
 
     page.wait_for_url(re.compile(r"\?job=\d+$"))
+    run = page.url
     expect(page.get_by_text("Place on the hull", exact=True)).to_be_visible()
     expect(page.get_by_text(re.compile(r"lowest .* meV/atom above it"))).to_be_visible(timeout=120 * SECONDS)
     expect(page.get_by_text("3 of 3", exact=True)).to_be_visible()
@@ -44,6 +45,6 @@ def test_from_clicks_to_candidates_on_a_hull(app: AppServer, watched: Watched) -
     page.wait_for_url("**seed=1**")
     expect(page.get_by_role("button", name="Generate 3 candidates")).to_be_visible()
     expect(page.get_by_label("Space groups", exact=True)).to_have_value("191")
-    page.go_back()
+    page.goto(run)
     expect(page.get_by_text("Lowest above the hull")).to_be_visible()
     watched.check()
