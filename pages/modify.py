@@ -7,6 +7,7 @@ from core.ui.modify_ask import ask, modifier_picker, potential_picker
 from core.ui.modify_preview import show_given
 from core.ui.modify_result import show_result
 from core.ui.modify_start import choose_start, forget_start, given
+from core.ui.text import said
 from core.ui.widgets import go, header, page, selected_int, sentences, watch_job
 from core.workflows.context import UserError
 from core.workflows.models import list_models
@@ -35,7 +36,7 @@ if not models:
 try:
     start = given()
 except UserError as error:
-    st.error(str(error), icon=":material/error:")
+    st.error(said(str(error)), icon=":material/error:")
     if st.button("Choose a structure", icon=":material/swap_horiz:"):
         forget_start()
     st.stop()

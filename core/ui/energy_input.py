@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import streamlit as st
 
 from core.ui.conditions import parse_energies
+from core.ui.text import said
 from core.workflows.context import UserError
 from core.workflows.hulls import list_hulls
 from core.workflows.ladders import LADDERS, RUNGS
@@ -42,7 +43,7 @@ def energy_input(method: str) -> EnergyChoice | None:
         if kind == "ladders":
             return _ladders()
     except UserError as error:
-        st.error(str(error), icon=":material/error:")
+        st.error(said(str(error)), icon=":material/error:")
         return None
     return EnergyChoice()
 

@@ -8,6 +8,7 @@ import streamlit as st
 
 from core.data.space_groups import CRYSTAL_SYSTEMS, SpaceGroupError, compact, groups_of, parse_groups, symbols
 from core.ui.conditions import group_names
+from core.ui.text import said
 from core.ui.widgets import counted
 
 _NAMED = 8
@@ -37,7 +38,7 @@ def group_input(presets: Mapping[str, Sequence[int]], key: str = "groups") -> tu
     try:
         chosen = parse_groups(text)
     except SpaceGroupError as error:
-        st.error(str(error), icon=":material/error:")
+        st.error(said(str(error)), icon=":material/error:")
         return None
     if chosen:
         named = ", ".join(f"{g} {symbols()[g]}" for g in chosen[:_NAMED])
