@@ -49,7 +49,7 @@ def _facts(row: Row, relaxed: bool, placing: Placing | None) -> dict[str, str]:
     crystals = crystal_of(row, relaxed)
     distance = float(shortest_distances(crystals)[0])
     volume = float(crystals.volume[0]) / candidate.natoms
-    facts = {"verdict": verdict(candidate)}
+    facts = {"as drawn": verdict(candidate)}
     if relaxation:
         before = "" if relaxation.formation_before is None else f", {energy(relaxation.formation_before)} as drawn"
         facts["energy"] = energy(relaxation.formation_after) + before

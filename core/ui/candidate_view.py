@@ -6,7 +6,7 @@ import streamlit as st
 
 from core.evaluation.validity import MEANING
 from core.ui.candidate_one import show_one
-from core.ui.candidate_table import column_config, frame
+from core.ui.candidate_table import NOTE, STAR, column_config, frame
 from core.ui.widgets import energy, page, pages, plain
 from core.workflows import candidates as workflow
 from core.workflows.candidates import Scope
@@ -33,7 +33,7 @@ def show_run(job: Job) -> None:
     offset = pages(found.count, PAGE, "rows")
     scope = Scope(wanted=wanted, placing=placing, order="above" if found.relaxed else "run")
     rows = workflow.list_rows(scope, PAGE, offset)
-    data = frame(rows)
+    data = frame(rows).drop(columns=[STAR, NOTE])  # the page Candidates has them
     event = st.dataframe(
         data,
         hide_index=True,

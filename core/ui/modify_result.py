@@ -87,14 +87,21 @@ def _side(state: StartState | None, found: list[Reached]) -> str:
 
 def _order(reached: Reached, side: str) -> tuple[bool, float, int]:
     value = reached.relaxed if side == "relaxed" else reached.drawn
-    return (not reached.valid, math.inf if value is None else value, reached.id)
+    return (_hidden(reached, side), math.inf if value is None else value, reached.id)
+
+
+def _hidden(reached: Reached, side: str) -> bool:
+    """Not valid as drawn, and the energies are those as drawn: a relaxation mends short contacts."""
+    return side == "drawn" and not reached.valid
 
 
 def _counts(found: list[Reached], state: StartState | None, side: str) -> None:
     columns = st.columns(4)
     columns[0].metric("candidates", f"{len(found):,}")
     columns[1].metric("valid", f"{sum(r.valid for r in found):,}", help=MEANING)
-    changes = [c for r in found if r.valid and (c := r.relaxed if side == "relaxed" else r.drawn) is not None]
+    changes = [
+        c for r in found if not _hidden(r, side) and (c := r.relaxed if side == "relaxed" else r.drawn) is not None
+    ]
     if state is None or not changes:
         return
     columns[2].metric("lower than the start", f"{sum(c < -1e-3 for c in changes):,}", help="by more than 1 meV/atom")
@@ -126,7 +133,7 @@ def _row(reached: Reached, candidate: Candidate, side: str, above: float | None)
         "group found": candidate.group_found,
         "state": _state(reached),
         "new": None if candidate.novel is None else "new" if candidate.novel else "known",
-        "why not valid": candidate.problem or None,
+        "remark": candidate.problem or None,
     }
 
 
