@@ -19,7 +19,7 @@ from core.evaluation.matching import rms_distance
 from core.export.structures import export_many
 from core.settings import settings
 from core.workflows.context import UserError
-from core.workflows.hulls import get_hull_by_id, list_hulls, place_candidates
+from core.workflows.hulls import get_hull_by_id, list_hulls, own_hulls, place_candidates
 from core.workflows.relax import trajectory_path
 from core.workflows.store import store
 from db import candidate_counts as counts
@@ -27,7 +27,7 @@ from db import candidates as rows
 from db import hulls as hull_rows
 from db.candidate_counts import Summary
 from db.candidate_lists import CandidateFilter, Placing
-from db.tables import Candidate, Hull, Relaxation
+from db.tables import Candidate, Relaxation
 
 __all__ = ["Summary"]
 MAX_NOTE = 2000  # characters
@@ -95,23 +95,14 @@ def placing_for(method: str = "", hull_id: int | None = None) -> Placing:
         hull = next((h for h in list_hulls() if h.id == hull_id), None)
         if hull is None:
             raise UserError(f"There is no hull {hull_id}.")
-        placing = Placing(hull.method, tuple((s, hull.id) for s in systems if _holds(hull, s)))
+        placing = Placing(hull.method, tuple((s, hull.id) for s in systems if own_hulls(s, hull.method, [hull])))
     else:
         method = method or energy_methods()[0]
-        placing = Placing(method, tuple(own_hulls(method, systems).items()))
+        hulls = list_hulls()
+        found = ((s, own_hulls(s, method, hulls)) for s in systems)
+        placing = Placing(method, tuple((s, own[0].id) for s, own in found if own))
     fill_levels(placing)
     return placing
-
-
-def own_hulls(method: str, systems: Sequence[str]) -> dict[str, int]:
-    """The hull of each chemical system by a method: of those that hold it the one of fewest elements, then the newest.
-
-    Systems without one are left out.
-    """
-    hulls = [h for h in list_hulls() if h.method == method]
-    hulls.sort(key=lambda h: (len(h.chemical_system.split("-")), -h.id))
-    found = {s: next((h.id for h in hulls if _holds(h, s)), None) for s in systems}
-    return {s: i for s, i in found.items() if i is not None}
 
 
 def fill_levels(placing: Placing) -> None:
@@ -130,10 +121,6 @@ def fill_levels(placing: Placing) -> None:
             energies = hull.heights(hull.fractions(contents)).tolist()
             with store().session() as session:
                 hull_rows.add_levels(session, hull_id, dict(zip(missing, energies, strict=True)))
-
-
-def _holds(hull: Hull, system: str) -> bool:
-    return set(system.split("-")) <= set(hull.chemical_system.split("-"))
 
 
 # Lists

@@ -22,8 +22,7 @@ from core.energy.relaxation import short_status
 from core.evaluation.validity import MAX_VOLUME_PER_ATOM, MIN_DISTANCE, MIN_VOLUME_PER_ATOM
 from core.workflows.context import Cancelled, Context, UserError
 from core.workflows.datasets import get_dataset
-from core.workflows.hulls import HullView, get_hull_by_id
-from core.workflows.ladders import own_hulls
+from core.workflows.hulls import HullView, get_hull_by_id, own_hull
 from core.workflows.relax import RelaxParams, method_of, potential_for, relax_candidates
 from core.workflows.store import store
 from db import candidates as rows
@@ -299,8 +298,7 @@ def hull_for(system: str, method: str, hull_id: int | None = None) -> HullView |
             return get_hull_by_id(hull_id)
         except UserError:  # deleted since
             return None
-    found = own_hulls(system, method)
-    return get_hull_by_id(found[0].id) if found else None
+    return own_hull(system, method)
 
 
 def _above(view: HullView | None, counts: Mapping[str, int], values: list[float]) -> list[float] | None:

@@ -14,7 +14,7 @@ from core.data.rows import finite
 from core.energy.potential import shortest_distances
 from core.export.bundle import BundleItem, BundleRow, write_folder, write_zip
 from core.workflows.context import UserError
-from core.workflows.hulls import HullView, get_hull_by_id, list_hulls
+from core.workflows.hulls import HullView, own_hull
 from core.workflows.manifest import Manifest, hull_name
 from core.workflows.relax import SYMPREC
 from core.workflows.store import store
@@ -88,7 +88,6 @@ class _Hulls:
     def __init__(self, given: HullView | None) -> None:
         self.given = given
         self._found: dict[tuple[str, str], HullView | None] = {}
-        self._rows = list_hulls()
 
     def above(
         self, found: Sequence[Candidate], best: Mapping[int, Relaxation]
@@ -109,7 +108,6 @@ class _Hulls:
         return placed
 
     def of(self, system: str, method: str) -> HullView | None:
-        """The smallest system that holds the elements comes first, of one system the newest hull."""
         key = (system, method)
         if key not in self._found:
             wanted = set(system.split("-"))
@@ -117,9 +115,7 @@ class _Hulls:
             if given and given.row.method == method and wanted <= set(given.hull.elements):
                 self._found[key] = given
             else:
-                fitting = [h for h in self._rows if h.method == method and wanted <= set(h.chemical_system.split("-"))]
-                row = min(fitting, key=lambda h: (h.chemical_system.count("-"), -h.id), default=None)
-                self._found[key] = get_hull_by_id(row.id) if row else None
+                self._found[key] = own_hull(system, method)
         return self._found[key]
 
 

@@ -177,10 +177,21 @@ def _frozen(entries: Sequence[HullEntry]) -> tuple[tuple[str, tuple[tuple[str, f
     return tuple((e.label, tuple((k, float(v)) for k, v in e.composition.items()), e.formation) for e in entries)
 
 
-def hull_systems_for(chemical_system: str) -> list[Hull]:
-    """Hulls whose system holds these elements."""
+def own_hulls(chemical_system: str, method: str, among: Sequence[Hull] | None = None) -> list[Hull]:
+    """Hulls by a method that hold these elements: the fewest elements first, then the newest. The first is theirs.
+
+    among: hulls to choose from, all by default
+    """
     wanted = set(chemical_system.split("-"))
-    return [h for h in list_hulls() if wanted <= set(h.chemical_system.split("-"))]
+    found = [h for h in (list_hulls() if among is None else among) if h.method == method]
+    found = [h for h in found if wanted <= set(h.chemical_system.split("-"))]
+    return sorted(found, key=lambda h: (h.chemical_system.count("-"), -h.id))
+
+
+def own_hull(chemical_system: str, method: str) -> HullView | None:
+    """The hull on which candidates of these elements stand, by a method; None where there is none."""
+    found = own_hulls(chemical_system, method)
+    return get_hull_by_id(found[0].id) if found else None
 
 
 def candidates_on(view: HullView, run: int | None = None, most: int = 1000) -> list[PlacedCandidate]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from core.data.formulas import FormulaError, chemical_system, formula_unit, parse_formula
 from core.energy.hull import ConvexHull, HullError
 from core.workflows.context import UserError
-from core.workflows.hulls import HullView, get_hull_by_id, hull_systems_for
+from core.workflows.hulls import get_hull_by_id, own_hull
 from db.tables import Hull
 
 RUNGS = 21  # energies of a whole ladder
@@ -89,7 +89,7 @@ def level_at(formula: str, method: str, hull_id: int | None = None) -> Level:
     if not method:
         raise UserError("This model does not name the method of its energies: give them as a list, not as a ladder.")
     asked = get_hull_by_id(hull_id) if hull_id is not None else None
-    used = asked if asked is not None and asked.row.method == method else _own_hull(system, method)
+    used = asked if asked is not None and asked.row.method == method else own_hull(system, method)
     if used is None:
         known = asked.row.method if asked else ""
         raise UserError(_refusal(unit, system, method, known))
@@ -126,17 +126,6 @@ def explain(levels: Sequence[Level]) -> str:
             f"{first.asked.method}, so ladders take the same offsets from {where}."
         )
     return f"Ladders start at {where}, the method that the model learned from."
-
-
-def own_hulls(system: str, method: str) -> list[Hull]:
-    """Hulls by a method that hold these elements: those of just them first, newest first."""
-    found = [h for h in hull_systems_for(system) if h.method == method]
-    return sorted(found, key=lambda h: (len(h.chemical_system.split("-")), -h.id))
-
-
-def _own_hull(system: str, method: str) -> HullView | None:
-    found = own_hulls(system, method)
-    return get_hull_by_id(found[0].id) if found else None
 
 
 def _refusal(unit: str, system: str, method: str, other: str) -> str:
