@@ -36,7 +36,6 @@ _VERDICTS: dict[str, tuple[str, bool, str]] = {  # in the URL -> column, value, 
     "unbalanced": ("charge_balanced", False, "charge not balanced"),
 }
 _OFTEN = ("usable", "valid", "new", "unique", "relaxed", "starred")
-_ANY = "any"
 EXAMPLES = {
     "run": "20", "model": "model 1", "formula": "TaB2", "system": "B-Ta-W", "asked": "191", "found": "12",
     "below": "0.05", "is": "valid.new.unique", "series": "0.1",
@@ -81,8 +80,8 @@ def asked(deleted: bool = False) -> Asked:
 
 
 def verdicts_asked() -> list[str]:
-    """Names of `_VERDICTS` in the URL, "usable" where it says nothing; of two that exclude each other the first."""
-    named = (selected("is") or "usable").split(".")
+    """Names of `_VERDICTS` in the URL; of two that exclude each other the first."""
+    named = (selected("is") or "").split(".")
     found: dict[str, str] = {}
     for name in named:
         if name in _VERDICTS:
@@ -148,7 +147,7 @@ def verdict_pills() -> None:
 def _put_verdicts(names: list[str]) -> None:
     """The last one chosen wins over what it excludes."""
     kept = {_VERDICTS[name][0]: name for name in names}
-    change(**{"is": ".".join(kept.values()) or _ANY})
+    change(**{"is": ".".join(kept.values())})
 
 
 def _more() -> None:
@@ -240,7 +239,7 @@ def _chips(runs: Mapping[int, str]) -> None:
         if len(active) + len(rare) > 1:
             st.button(
                 "All filters", icon=":material/filter_alt_off:", key="chip-all", type="tertiary",
-                help="Take every filter away", on_click=lambda: change(*FILTERS, **{"is": _ANY}),
+                help="Take every filter away", on_click=lambda: change(*FILTERS),
             )  # fmt: skip
 
 

@@ -154,7 +154,7 @@ def _nothing(everything: int) -> None:
         st.caption(f"There are {counted(everything, 'candidate')} in all: take a filter away.")
         st.button(
             "Take every filter away", icon=":material/filter_alt_off:", key="no-filters",
-            on_click=lambda: change(*FILTERS, **{"is": "any"}),
+            on_click=lambda: change(*FILTERS),
         )  # fmt: skip
 
 

@@ -65,6 +65,8 @@ def test_from_a_file_to_a_bundle(app: AppServer, watched: Watched, tmp_path: Pat
     go(page, "Generate")
     expect(page.get_by_text("TaWB6 has no relative in the training data")).to_be_visible()
     fill(page, "Candidates per combination", "4")
+    page.get_by_role("radio", name="nothing", exact=True).click()  # they are relaxed on their own page, below
+    page.wait_for_url("**then=**")
     page.get_by_role("button", name="Generate 4 candidates").click()
     expect(page.get_by_text("Relax them and see them against the hull")).to_be_visible()
     expect(page.frame_locator("iframe").first.locator("canvas").first).to_be_visible()
