@@ -43,7 +43,10 @@ def settled(page: Page) -> None:
     expect(page.get_by_test_id("stStatusWidget")).to_have_count(0)
     expect(page.locator("[data-stale=true]")).to_have_count(0)
     expect(page.get_by_test_id("stException")).to_have_count(0)
-    expect(page.get_by_text("This page ran into a fault of the app")).to_have_count(0)
+    if page.get_by_text("This page ran into a fault of the app").count():
+        page.get_by_text("Details", exact=True).first.click()
+        expect(page.get_by_test_id("stCode").last).to_be_visible()
+        raise AssertionError(page.get_by_test_id("stCode").last.inner_text())
 
 
 def reads(page: Page, text: str) -> None:

@@ -9,7 +9,6 @@ import pytest
 import torch
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Composition, Lattice, Structure
-from pymatgen.symmetry.groups import SpaceGroup
 
 from core.crystals import Crystals, from_structures, lattice_parameters, to_structures
 from core.data.encoding import decode, encode
@@ -151,10 +150,3 @@ def test_aligning_undoes_a_shuffle_and_a_shift() -> None:
     assert torch.equal(aligned.numbers, target.numbers)
     delta = (aligned.frac - target.frac)[target.mask]
     assert float((delta - delta.round()).abs().max()) < 0.02
-
-
-def test_reference_symbols_are_those_of_the_groups() -> None:
-    from core.ui.conditions import _space_groups
-
-    assert len(_space_groups()) == 230
-    assert _space_groups()[225].startswith(f"225 · {SpaceGroup('Fm-3m').symbol} · cubic")
