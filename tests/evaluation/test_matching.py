@@ -191,7 +191,7 @@ def test_processes_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "count"), [("paper", 2000), ("field", 500)])
+@pytest.mark.parametrize(("name", "count"), [("paper", 500), ("field", 300)])
 def test_verdicts_on_real_pairs_are_those_of_the_plain_loop(shared: Path, name: str, count: int) -> None:
     first, second = real_pairs(shared / "data" / "mp_polymorphs.jsonl.gz", count, seed=7)
     expected = [plain_distance(a, b, name) for a, b in zip(first, second, strict=True)]
