@@ -49,7 +49,7 @@ def impossible(formulas: Iterable[str], groups: Sequence[int]) -> list[str]:
     for strange, cells in list(found.items())[:_NAMED]:
         share = f"{len(strange)} of the {total} space groups" if total > 1 else "The space group asked for"
         said.append(
-            f"{share} cannot hold a cell of {_list(cells)}: their sites do not add up to it ({compact(strange)})."
+            f"{share} cannot hold a cell of {_list(cells)}: the sites there do not add up to it ({compact(strange)})."
         )
     rest = sum(len(cells) for cells in list(found.values())[_NAMED:])
     return said + ([f"{rest} more compositions meet groups that cannot hold them."] if rest else [])

@@ -63,7 +63,7 @@ def test_groups_that_cannot_hold_a_cell_are_named() -> None:
     assert impossible(["Ta1B2"], [191]) == impossible(["Ta1B2"], []) == []
     said = impossible(["Ta1B2", "Ti1B2"], [191, 206, 230])
     assert said == [
-        "2 of the 3 space groups cannot hold a cell of Ta1B2 and Ti1B2: their sites do not add up to it (206, 230)."
+        "2 of the 3 space groups cannot hold a cell of Ta1B2 and Ti1B2: the sites there do not add up to it (206, 230)."
     ]
 
 
