@@ -232,6 +232,7 @@ def test_the_table_has_a_row_for_each_model_and_ladder() -> None:
     assert frame.loc[0, "TaWB6"] == pytest.approx(2.0)
     assert frame.loc[0, "Ta2WB5"] == pytest.approx(-5.4)
     assert bool(frame["Ta2WB5"].isna()[1])
+    assert frame["TaW2B5"].isna().all(), "every composition has its column"
 
 
 def test_ranges_meet_their_end_where_a_step_does() -> None:

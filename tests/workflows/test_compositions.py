@@ -78,6 +78,8 @@ def test_what_was_not_seen_is_said_with_by_how_much() -> None:
     )
     assert said[3] == "5 of the 6 space groups not in the training data: 1-5."
     assert said[4] == "1 of 2 energies down to −1.300 eV/atom: the training data has −0.800 to 1.000 (0.500 beyond it)."
+    three = outside(SEEN, [("Ta1B2", 6)], [], [-1.3, -0.5] * 3, 3)
+    assert three[0].startswith("3 of 6 energies (2 for each of 3 compositions) down to −1.300 eV/atom")
     many = [(f"Ta{n}B1", n + 1) for n in range(3, 15)]
     assert "and 8 more" in outside(SEEN, many, [], [])[0], "a few patterns are named, the rest counted"
     assert outside({}, [], [], []) == ["This model does not say what it learned from."]
