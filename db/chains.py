@@ -56,16 +56,39 @@ def ids_within(session: Session, job_id: int, distance: float, volumes: tuple[fl
     return list(session.scalars(query.order_by(Candidate.natoms, Candidate.index)))
 
 
+class Energies(NamedTuple):
+    """Of a run: candidates that can be relaxed, how many of these have energies, how many others have, and failures."""
+
+    able: int
+    done: int
+    others: int
+    failed: int
+
+
+def count_energies(
+    session: Session, job_id: int, method: str, distance: float, volumes: tuple[float, float]
+) -> Energies:
+    """By one method; "can be relaxed" as `ids_within` has it."""
+    within = (Candidate.min_distance >= distance) & Candidate.volume.between(*volumes)
+    known = Relaxation.candidate_id.is_not(None)
+    query = (
+        select(
+            func.count().filter(within),
+            func.count().filter(within & known),
+            func.count().filter(known),
+            func.count().filter(Relaxation.status.startswith("failed")),
+        )
+        .select_from(Candidate)
+        .outerjoin(Relaxation, (Relaxation.candidate_id == Candidate.id) & (Relaxation.method == method))
+    )
+    able, done, every, failed = (int(n) for n in session.execute(_of_run(query, job_id)).one())
+    return Energies(able, done, every - done, failed)
+
+
 def statuses_of_run(session: Session, job_id: int, method: str) -> dict[int, str]:
     """Candidate id -> how its relaxation by a method ended, for those of a run that have one."""
     query = select(Relaxation.candidate_id, Relaxation.status).join(Candidate, Candidate.id == Relaxation.candidate_id)
     return {int(i): str(s) for i, s in session.execute(_of_run(query, job_id).where(Relaxation.method == method))}
-
-
-def count_statuses(session: Session, job_id: int, method: str) -> int:
-    """How many of a run's candidates have a relaxation by a method, whatever came of it."""
-    query = select(func.count()).select_from(Relaxation).join(Candidate, Candidate.id == Relaxation.candidate_id)
-    return int(session.scalar(_of_run(query, job_id).where(Relaxation.method == method)) or 0)
 
 
 def run_energies(session: Session, job_id: int, method: str) -> list[RunEnergy]:

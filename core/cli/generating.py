@@ -52,7 +52,8 @@ def add_after(parser: argparse.ArgumentParser) -> None:
     after.add_argument("--symmetrise", action="store_true", help="onto the space group asked for, within a tolerance")
     after.add_argument(
         "--relax", nargs="?", const="", choices=["", "m3gnet", "chgnet"], metavar="POTENTIAL",
-        help="m3gnet or chgnet; alone: the best one here",
+        help="m3gnet or chgnet; alone: the best one here. Relaxed is all that meets the field's criterion (no atoms "
+        "closer than 0.5 Å), valid or not",
     )  # fmt: skip
     after.add_argument("--positions-only", action="store_true", help="leave the cell as it is")
     after.add_argument("--as-drawn", action="store_true", help="take the potential's energy without a relaxation")

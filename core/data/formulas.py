@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 from functools import lru_cache
-from math import gcd
+from math import gcd, lcm
 
 from pymatgen.core import Composition, Element
 
@@ -20,6 +21,8 @@ def parse_formula(text: str) -> dict[str, int]:
 
     Raises FormulaError with a sentence for anything else.
     """
+    if re.search(r"\d\.\d", text):
+        raise FormulaError(_fractions(text))
     if "(" in text or "[" in text:
         return _with_brackets(text)
     counts: dict[str, int] = {}
@@ -43,6 +46,25 @@ def parse_formula(text: str) -> dict[str, int]:
     if not counts:
         raise FormulaError("The formula is empty: write elements and counts, as in Ta1W1B6.")
     return counts
+
+
+def _fractions(text: str) -> str:
+    """Why fractions of atoms are refused, with whole numbers in the same ratio where there are small ones."""
+    sentence = "A cell holds whole atoms, no fractions of them"
+    try:
+        amounts = {
+            s: Fraction(str(n)).limit_denominator(60) for s, n in Composition(text[:80]).get_el_amt_dict().items()
+        }
+    except Exception:  # pymatgen raises what it meets
+        amounts = {}
+    times = lcm(*(amount.denominator for amount in amounts.values()))
+    if (
+        amounts
+        and all(Element.is_valid_symbol(s) for s in amounts)
+        and all(0 < amount * times <= 1000 for amount in amounts.values())
+    ):
+        return f"{sentence}: write {''.join(f'{s}{int(n * times)}' for s, n in amounts.items())}."
+    return f"{sentence}: write whole numbers, as in Ta1W1B6."
 
 
 def _with_brackets(text: str) -> dict[str, int]:

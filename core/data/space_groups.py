@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from difflib import get_close_matches
 from functools import cache
 
 CRYSTAL_SYSTEMS = (
@@ -71,6 +72,10 @@ def _checked(number: int, part: str) -> tuple[int]:
 def _by_symbol(part: str) -> int:
     number = _known_symbols().get(_bare(part[:24]))
     if number is None:
+        near = get_close_matches(_bare(part[:24]), _standard(), 1, 0.7)
+        if near:
+            number = _standard()[near[0]]
+            raise SpaceGroupError(f"{part[:20]!r} is no space group: did you mean {symbols()[number]} ({number})?")
         raise SpaceGroupError(
             f"{part[:20]!r} is no space group: write numbers, ranges, symbols or systems, as in 6-10, Fm-3m, cubic."
         )
@@ -84,7 +89,12 @@ def _known_symbols() -> dict[str, int]:
 
     names = ("short_h_m", "hermann_mauguin", "universal_h_m", "hermann_mauguin_u")
     found = {_bare(operation[name]): int(operation["number"]) for operation in SpaceGroup.SYMM_OPS for name in names}
-    return found | {_bare(symbol): number for number, symbol in symbols().items()}
+    return found | _standard()
+
+
+@cache
+def _standard() -> dict[str, int]:
+    return {_bare(symbol): number for number, symbol in symbols().items()}
 
 
 def _bare(symbol: str) -> str:

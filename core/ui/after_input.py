@@ -26,7 +26,8 @@ def after_input(own_dataset: str) -> dict[str, Any]:
     """The fields of `Chain`; own_dataset: the one that the model learned from, against which all are compared."""
     mode = st.segmented_control(
         "Then", list(MODES), default="relax", key="then", bind="query-params", required=True,
-        help="Judged they are always: distances, volume, space group, repeats, known structures.",
+        help="Judged they are always: distances, volume, space group, repeats, known structures. Energies are taken of "
+        "all that meet the field's criterion (no atoms closer than 0.5 Å), valid or not.",
     )  # fmt: skip
     st.caption(_ABOUT[mode or "relax"])
     found: dict[str, Any] = {"potential": None}

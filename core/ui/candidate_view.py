@@ -18,6 +18,13 @@ from db.tables import Job
 PAGE = 24
 
 
+def _awaited(job_id: int) -> None:
+    """Until there is a candidate; then the page runs again."""
+    if workflow.count(CandidateFilter(job_id=job_id)):
+        st.rerun()
+    st.caption("The first candidates come within seconds.")
+
+
 def show_run(job: Job) -> None:
     """What a run has made so far, the lowest above its hull first once some are relaxed."""
     placing = workflow.placing_for(_method(job))
@@ -25,7 +32,7 @@ def show_run(job: Job) -> None:
     found = workflow.summary(wanted, placing)
     if not found.count:
         if job.status == "running":
-            st.caption("The first candidates come within seconds.")
+            st.fragment(_awaited, run_every=3)(job.id)
         elif workflow.count(CandidateFilter(job_id=job.id, deleted=True)):
             st.caption("All that this run made lie in the bin of the page Candidates.")
         return

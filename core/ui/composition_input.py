@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from core.ui.periodic_table import element_buttons
-from core.ui.widgets import counted, plain
+from core.ui.widgets import counted, plain, selected
 from core.workflows.compositions import MAX_SITES, Cell, cells_of, split_formulas, with_element
 from core.workflows.context import UserError
 
@@ -23,16 +23,20 @@ def composition_input(known: Sequence[str], limit: int | None, largest: int | No
     """
     most = min(limit or MAX_SITES, MAX_SITES)
     box, table = st.columns([5, 2], vertical_alignment="bottom")
+    if "formula" not in st.session_state and selected("formula") is None:
+        st.session_state["formula"] = _DEFAULT  # not the widget's own: clicks on elements write the same key
     text = box.text_input(
         "Composition",
-        _DEFAULT,
         key="formula",
         bind="query-params",
         help="The cell content: Ta2W2B12 is two formula units of TaWB6. Several, separated by commas, are drawn each.",
     )
     formulas = split_formulas(text)
     with table.popover("Elements", icon=":material/grid_view:", width="stretch"):
-        st.caption("Each click adds one atom to the last formula. Darker: elements that the model saw.")
+        st.caption(
+            "Each click adds one atom to the last formula. Blue: elements that the model saw; dark blue: those of the "
+            "composition."
+        )
         element_buttons(_add, "elements", _elements(formulas), known)
         left, right = st.columns(2)
         left.button("Another formula", on_click=_another, icon=":material/add:", width="stretch")

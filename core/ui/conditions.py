@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from functools import cache
 
 import streamlit as st
@@ -29,15 +30,33 @@ def space_group_picker(key: str = "groups") -> tuple[int, ...]:
 
 
 def parse_energies(text: str) -> tuple[float, ...]:
-    """ "-0.4, -0.3" -> eV/atom. Raises UserError."""
+    """ "-0.4, -0.3" or "-0,4; -0,3" -> eV/atom.
+
+    Where semicolons or spaces separate, a comma between digits is a decimal one. Raises UserError, also where a comma
+    could be either.
+    """
     values = []
-    for part in text.replace(";", ",").replace("−", "-").split(","):
-        if part.strip():
+    for part in re.split(r"[,;\s]+", _pointed(text.replace("−", "-").strip())):
+        if part:
             try:
                 values.append(float(part))
             except ValueError as error:
-                raise UserError(f"{part.strip()[:20]!r} is no number: write energies as -0.4, -0.3.") from error
+                raise UserError(f"{part[:20]!r} is no number: write energies as -0.4, -0.3.") from error
     return tuple(values)
+
+
+def _pointed(text: str) -> str:
+    """The text with decimal points for decimal commas. Raises UserError where a comma could also separate."""
+    between = r"(?<=\d),(?=\d)"
+    apart = ";" in text or (" " in text and not re.search(r",(?!\d)|(?<!\d),", text))
+    if apart and not re.search(r"\d\.\d*,\d|\d,\d*\.\d|\d,\d+,\d", text):
+        return re.sub(between, ".", text)
+    if doubt := re.search(r"(?<![\d.])\d+,\d+(?![\d.])", text):
+        raise UserError(
+            f"{doubt[0][:20]!r} can be one number or two: write energies with a point, as -0.4, -0.3, or separate "
+            "them by semicolons, as -0,4; -0,3."
+        )
+    return text
 
 
 @cache

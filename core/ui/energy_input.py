@@ -6,11 +6,13 @@ from dataclasses import dataclass
 
 import streamlit as st
 
+from core.data.formulas import formula_unit, parse_formula
 from core.ui.conditions import parse_energies
 from core.ui.text import said
+from core.ui.widgets import plain, selected
 from core.workflows.context import UserError
 from core.workflows.hulls import list_hulls
-from core.workflows.ladders import LADDERS, RUNGS
+from core.workflows.ladders import LADDERS, RUNGS, level_at
 
 KINDS = ("none", "list", "range", "ladders")
 THINNED = {"21": 1, "11": 2, "5": 5, "3": 10}  # energies of a ladder -> every so manyth
@@ -27,8 +29,11 @@ class EnergyChoice:
     hull: int | None = None
 
 
-def energy_input(method: str) -> EnergyChoice | None:
-    """What is asked for; None where it cannot be read, which is said. method: of the energies the model learned."""
+def energy_input(method: str, formula: str = "") -> EnergyChoice | None:
+    """What is asked for; None where it cannot be read, which is said.
+
+    method: of the energies the model learned; formula: whose hull by that method a range starts at, where there is one
+    """
     kind = st.segmented_control(
         "Formation energies", KINDS, default="none", key="energy",
         bind="query-params", required=True,
@@ -39,7 +44,7 @@ def energy_input(method: str) -> EnergyChoice | None:
         if kind == "list":
             return EnergyChoice(_list())
         if kind == "range":
-            return EnergyChoice(_range())
+            return EnergyChoice(_range(method, formula))
         if kind == "ladders":
             return _ladders()
     except UserError as error:
@@ -56,19 +61,58 @@ def _list() -> tuple[float, ...]:
     return parse_energies(text)
 
 
-def _range() -> tuple[float, ...]:
+def _range(method: str, formula: str) -> tuple[float, ...]:
+    about = _range_from(method, formula)
     columns = st.columns(3)
-    first, last, step = (
-        column.number_input(label, least, 20.0, value, jump, format="%g", key=key, bind="query-params")
-        for column, label, key, least, value, jump in (
-            (columns[0], "From, eV/atom", "from", -20.0, -0.3, 0.05),
-            (columns[1], "To, eV/atom", "to", -20.0, -0.5, 0.05),
-            (columns[2], "Step, eV/atom", "step", 0.0, 0.05, 0.01),
-        )
+    first, last = (
+        column.number_input(label, -20.0, 20.0, step=0.05, format="%g", key=key, bind="query-params")
+        for column, label, key in ((columns[0], "From, eV/atom", "from"), (columns[1], "To, eV/atom", "to"))
     )
+    step = columns[2].number_input("Step, eV/atom", 0.0, 20.0, 0.05, 0.01, format="%g", key="step", bind="query-params")
+    if about:
+        st.caption(about)
     found = energies_between(first, last, step)
-    st.caption(f"{len(found)} energies: {_shown(found)} eV/atom")
+    st.caption(f"{len(found):,} energ{'y' if len(found) == 1 else 'ies'}: {_shown(found)} eV/atom")
     return found
+
+
+def _range_from(method: str, formula: str) -> str:
+    """Write where a range starts that nobody has touched: at the hull's energy of the composition; says so."""
+    state = st.session_state
+    linked = {key: value for key in ("from", "to") if (value := _number(selected(key))) is not None}
+    fresh = "from" not in state and "to" not in state
+    untouched = not fresh and (state.get("from"), state.get("to")) == state.get("range-offered")
+    level = _level(formula, method)
+    if untouched or (fresh and not linked):
+        first = -0.3 if level is None else round(level, 3)
+        offered = (first, round(first - 0.2, 3))
+        state["from"], state["to"] = state["range-offered"] = offered
+    elif fresh:
+        for key, value in (("from", -0.3), ("to", -0.5)):
+            if key not in linked:
+                state[key] = value
+    if level is None:
+        return ""
+    shown = f"{level:.3f}".replace("-", "−")
+    return f"The hull of {formula_unit(parse_formula(formula))} by {plain(method)} is at {shown} eV/atom."
+
+
+def _number(text: str | None) -> float | None:
+    """A value that the box can hold."""
+    try:
+        value = float(text or "")
+    except ValueError:
+        return None
+    return value if -20 <= value <= 20 else None
+
+
+def _level(formula: str, method: str) -> float | None:
+    if not formula:
+        return None
+    try:
+        return level_at(formula, method).energy
+    except UserError:
+        return None
 
 
 def energies_between(first: float, last: float, step: float) -> tuple[float, ...]:

@@ -55,7 +55,7 @@ def pivot(table: Sequence[Lowest]) -> pd.DataFrame:
     for f in table:
         state = "relaxed" if f.relaxed else "as drawn"
         rows.setdefault((f.model, f.series, f.method, state), {})[f.formula] = 1000 * f.above
-    units = [u for u in UNITS if any(u in row for row in rows.values())]
+    units = list(UNITS)  # a composition without a number has a dash
     data = [
         {"model": model, "ladder": series.removeprefix("ladder ")} | {u: row.get(u) for u in units}
         | {"method": method, "state": state}

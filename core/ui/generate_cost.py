@@ -10,7 +10,7 @@ from core.workflows.compositions import read_cell
 from core.workflows.context import UserError
 from core.workflows.design import MAX_CANDIDATES
 from core.workflows.design_cost import cost_of
-from core.workflows.familiar import outside
+from core.workflows.familiar import impossible, outside
 from core.workflows.generate import GenerateParams, count_of
 from core.workflows.ladders import Level, explain, rungs
 from core.workflows.models import LoadedModel
@@ -70,10 +70,13 @@ def show_ladders(levels: list[Level], params: GenerateParams) -> None:
 def show_warnings(params: GenerateParams, model: LoadedModel) -> None:
     """What lies outside of what the model saw, and by how much, in one box."""
     cells = [(formula, read_cell(formula).natoms) for formula in params.formulas]
-    energies = set(params.energies)
-    for level in set(params.levels):
-        energies |= {e for ladder in params.ladders for e in rungs(level, ladder, params.every)}
-    found = outside(model.seen, cells, params.space_groups, sorted(energies))
+    hung = {} if not params.ladders else dict(zip(params.formulas, params.levels, strict=False))
+    energies = [*params.energies] * (len(hung) or 1)
+    energies += [e for level in hung.values() for ladder in params.ladders for e in rungs(level, ladder, params.every)]
+    found = outside(model.seen, cells, params.space_groups, energies, len(hung) or 1)
     if found:
         text = found[0] if len(found) == 1 else "Outside of what the model saw:\n" + "\n".join(f"- {s}" for s in found)
         st.warning(text, icon=":material/explore_off:")
+    if never := impossible(params.formulas, params.space_groups):
+        text = "  \n".join(never) + "  \nWhat is drawn there comes out in another group, or with atoms too close."
+        st.warning(text, icon=":material/grid_off:")

@@ -27,7 +27,12 @@ from core.workflows.relax import potential_choices
 
 WHAT = ("compose", "the paper's experiments")
 _NUMBERS = ("count", "seed", "steps", "atoms", "z", "from", "to", "step", "fmax", "rsteps", "processes")
-GROUPS = ("the paper's 19", "of the 19, those the model saw", "all that the model saw")
+GROUPS = (
+    "the paper's 19",
+    "of the 19, those the model saw",
+    "all that the model saw",
+    "a single one, for a quick test",
+)
 
 
 def generate_form(models: Sequence[str]) -> None:
@@ -78,7 +83,7 @@ def _compose(model: LoadedModel) -> dict[str, Any] | None:
     cells: list[Cell] = composition_input(seen.get("elements", ()), limit, largest)
     presets = {"all that the model saw": seen.get("space_groups", ()), "the paper's 19": PAPER_GROUPS}
     groups = group_input(presets)
-    energies = energy_input(model.row.energy_method)
+    energies = energy_input(model.row.energy_method, cells[0].formula if cells else "")
     if not cells or groups is None or energies is None:
         return None
     return {
@@ -106,13 +111,15 @@ def _experiment(model: LoadedModel) -> dict[str, Any]:
     )
     choice = st.radio("Space groups", GROUPS, key="xgroups", bind="query-params")
     seen = model.seen.get("space_groups", ())
-    groups = {GROUPS[0]: PAPER_GROUPS, GROUPS[1]: groups_for(seen), GROUPS[2]: tuple(seen)}[choice]
+    known = groups_for(seen)
+    one = (known or PAPER_GROUPS)[:1]
+    groups = {GROUPS[0]: PAPER_GROUPS, GROUPS[1]: known, GROUPS[2]: tuple(seen), GROUPS[3]: one}[choice]
     st.caption(f"{len(groups)}: {compact(groups)}" if groups else "The model saw none of them.")
-    rungs = st.segmented_control(
-        "Energies per ladder", list(THINNED), default="21", key="rungs", bind="query-params", required=True,
-        help="Fewer span the same range, evenly: a shorter run, and a coarser one.",
-    )  # fmt: skip
-    every = THINNED[rungs or "21"]
+    if choice == GROUPS[3]:
+        every = THINNED["3"]
+        st.caption("1 space group × 3 energies × 3 ladders × 3 compositions = 27: to see that it runs, not to compare.")
+    else:
+        every = _rungs()
     if len(groups) < len(PAPER_GROUPS) or every > 1:
         st.caption(":material/info: Shortened: the paper asked for 19 groups and 21 energies, 3,591 candidates in all.")
     return {
@@ -123,6 +130,15 @@ def _experiment(model: LoadedModel) -> dict[str, Any]:
         "count": 1,
         "experiment": TA_W_B,
     }
+
+
+def _rungs() -> int:
+    """Every so manyth energy of a ladder."""
+    rungs = st.segmented_control(
+        "Energies per ladder", list(THINNED), default="21", key="rungs", bind="query-params", required=True,
+        help="Fewer span the same range, evenly: a shorter run, and a coarser one.",
+    )  # fmt: skip
+    return THINNED[rungs or "21"]
 
 
 def _hung(params: GenerateParams) -> GenerateParams | None:

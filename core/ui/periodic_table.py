@@ -10,8 +10,10 @@ import pandas as pd
 import streamlit as st
 from pymatgen.core import Element
 
-_EMPTY, _KNOWN, _CHOSEN = "#90a4ae33", "#2f6f8f4d", "#2f6f8f"  # the first two are veils over any background
+_EMPTY = "#90a4ae33"  # a veil over any background
 _INK, _INK_ON_DARK, _INK_OF_EMPTY = "#263238", "#ffffff", "#82909a"
+# of the tables that are clicked: fill and ink, as easily read on a light page as on a dark one
+_PLAIN, _KNOWN, _CHOSEN = ("#c3ccd1", "#37434b"), ("#8fc4dc", "#16242c"), ("#1b4f6b", "#ffffff")
 
 
 @cache
@@ -90,7 +92,7 @@ def element_picker(label: str, key: str, default: Collection[str] = (), most: in
 def element_buttons(on_click: Callable[[str], None], key: str, chosen: Collection[str], known: Collection[str]) -> None:
     """The table as so many buttons: a click calls `on_click(symbol)` before the page runs again.
 
-    chosen: elements that are marked; known: those that are not paler than the rest
+    chosen: elements that are marked; known: those that are blue
     """
     clicks = f"{key}-clicks"
     st.session_state.setdefault(clicks, 0)
@@ -110,10 +112,10 @@ def element_buttons(on_click: Callable[[str], None], key: str, chosen: Collectio
 
 
 def _clickable(chosen: set[str], known: set[str] | None = None) -> alt.LayerChart:
-    """The table with its chosen elements marked, and, where some are better known, the others paler."""
+    """The table with its chosen elements marked, and, where some are better known, these in blue."""
     data = pd.DataFrame([(s, *xy) for s, xy in places().items()], columns=["element", "x", "y"])
-    data["fill"] = [_CHOSEN if s in chosen else _KNOWN if known and s in known else _EMPTY for s in data["element"]]
-    data["ink"] = [_INK_ON_DARK if f == _CHOSEN else _INK_OF_EMPTY for f in data["fill"]]
+    looks = [_CHOSEN if s in chosen else _KNOWN if known and s in known else _PLAIN for s in data["element"]]
+    data["fill"], data["ink"] = [fill for fill, _ in looks], [ink for _, ink in looks]
     pick = alt.selection_point(name="pick", fields=["element"], on="click")
     colour = alt.Color("fill:N", scale=None)
     return _table(data, _cells(data).encode(color=colour, tooltip=["element:N"]).add_params(pick), size=26)

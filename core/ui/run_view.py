@@ -14,7 +14,7 @@ from core.ui.candidate_view import show_run
 from core.ui.experiment_view import experiment_table
 from core.ui.generate_form import url_of
 from core.ui.widgets import counted, is_active, page, plain, sentences, watch_job
-from core.workflows.chain import Chain, stages_of
+from core.workflows.chain import Chain, count_energies, stages_of, summarise
 from core.workflows.context import UserError
 from core.workflows.generate import GenerateParams, count_of
 from core.workflows.relax import method_of
@@ -84,7 +84,6 @@ def stages(job: Job, chain: Chain, total: int) -> list[StageState]:
     """How far each stage has come, by what is in the store."""
     with store().session() as session:
         counts = chains.run_counts(session, job.id)
-    result = job.result or {}
     about = {
         "draw": f"{counts.candidates:,} of {total:,}",
         "judge": f"{counts.valid:,} valid, {counts.unique:,} unique, {counts.novel:,} new"
@@ -93,9 +92,9 @@ def stages(job: Job, chain: Chain, total: int) -> list[StageState]:
     }
     finished = {"draw": counts.candidates >= total, "judge": counts.candidates >= total}
     if chain.potential is not None:
-        about |= _energies(job, chain, counts.valid, finished)
+        about |= _energies(job, chain, finished)
         finished["place"] = job.status == "done"
-        about["place"] = _placed(result) if finished["place"] else "–"
+        about["place"] = "–" if is_active(job) else _placed(_result(job, chain), job.status)
     if job.status == "done":
         finished = dict.fromkeys(about, True)
     names = stages_of(chain)
@@ -109,7 +108,17 @@ def stages(job: Job, chain: Chain, total: int) -> list[StageState]:
     return states
 
 
-def _energies(job: Job, chain: Chain, valid: int, finished: dict[str, bool]) -> dict[str, str]:
+def _result(job: Job, chain: Chain) -> dict[str, Any]:
+    """What came of a run: of one that was stopped, of what it has done until then."""
+    if job.result or is_active(job) or chain.potential is None:
+        return job.result or {}
+    try:
+        return summarise(job.id, chain)
+    except UserError:  # a potential that is gone
+        return {}
+
+
+def _energies(job: Job, chain: Chain, finished: dict[str, bool]) -> dict[str, str]:
     """What the stage of energies has done; writes into `finished` whether it is."""
     key = "energies" if chain.relax == "none" else "relax"
     result = job.result or {}
@@ -117,14 +126,21 @@ def _energies(job: Job, chain: Chain, valid: int, finished: dict[str, bool]) -> 
         method = str(result.get("method") or method_of(chain.potential or ""))
     except UserError as error:
         return {key: plain(str(error))}
-    with store().session() as session:
-        done = chains.count_statuses(session, job.id, method)
-    finished[key] = finished["draw"] and done >= valid
-    failed = f", {result['failed']:,} failed" if result.get("failed") else ""
-    return {key: f"{min(done, valid):,} of {valid:,} valid{failed}, {method}" if done else f"with {method}"}
+    found = count_energies(job.id, method)
+    finished[key] = finished["draw"] and found.done >= found.able
+    if not found.done and not (finished[key] and job.status == "done"):
+        return {key: f"with {method}"}
+    able = f"{found.able:,} that can be" if key == "relax" else f"{found.able:,} that can have one"
+    others = f", {found.others:,} more on request" if found.others else ""
+    failed = f", {found.failed:,} failed" if found.failed else ""
+    return {key: f"{found.done:,} of {able}{others}{failed}, {method}"}
 
 
-def _placed(result: dict[str, Any]) -> str:
+def _placed(result: dict[str, Any], status: str) -> str:
+    if status != "done":
+        if not result.get("lowest"):
+            return "ended before anything was placed"
+        return f"of what it has done: {_placed(result, 'done')}"
     if not result.get("lowest"):
         return "no hull holds these elements" if result.get("unplaced") else "nothing to place"
     best = result["lowest"][0]
@@ -149,7 +165,7 @@ def _conditions(params: GenerateParams) -> str:
 
 def _lowest(job: Job, params: GenerateParams) -> None:
     """The lowest candidate of each composition and ladder, where there are several."""
-    result = job.result or {}
+    result = _result(job, params)
     found, missing = result.get("lowest") or [], result.get("unplaced") or []
     if missing:
         st.caption(

@@ -132,7 +132,7 @@ class _Part(Stage):
         on_way = min(self._size - ended, _MOVING) * min(int(step or 0) / self._usual, 0.5)
         done = count + on_way - self._done
         left = (time.monotonic() - self._started) / done * (self._total - count - on_way) if done > 0 else None
-        text = f"relaxing {count:,} of {self._total:,}" + (f", step {step}" if step else "")
+        text = f"relaxing {count:,} of {self._total:,} that can be" + (f", step {step}" if step else "")
         self._context.progress((count + on_way) / self._total, text, left)
 
 
@@ -141,6 +141,13 @@ def usual_steps(method: str, most: int) -> float:
     with store().session() as session:
         known = chains.mean_steps(session, method)
     return min(known or _USUAL_STEPS, max(most, 1))
+
+
+def count_energies(job_id: int, method: str) -> chains.Energies:
+    """How far the energies of a run have come, by what is in the store."""
+    with store().session() as session:
+        volumes = (MIN_VOLUME_PER_ATOM, MAX_VOLUME_PER_ATOM)
+        return chains.count_energies(session, job_id, method, MIN_DISTANCE, volumes)
 
 
 def relax_drawn(chain: Chain, context: Context) -> None:
@@ -198,7 +205,7 @@ def take_energies(chain: Chain, context: Context) -> None:
         finished = start + len(part)
         left = (time.monotonic() - started) / finished * (len(todo) - finished)
         count = len(ids) - len(todo) + finished
-        context.progress(count / len(ids), f"energies of {count:,} of {len(ids):,} as drawn", left)
+        context.progress(count / len(ids), f"energies of {count:,} of {len(ids):,} that can have one, as drawn", left)
 
 
 def _energies(cells: list[bytes], potential: Potential) -> list[dict[str, Any]]:

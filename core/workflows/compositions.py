@@ -36,8 +36,14 @@ def read_cell(text: str, units: int | None = None) -> Cell:
     """The cell of a formula: its contents as typed, or so many formula units. Raises UserError."""
     try:
         counts = parse_formula(text)
+        whole = [part for part in text.split() if len(parse_formula(part)) > 1] if " " in text.strip() else []
     except FormulaError as error:
         raise UserError(str(error)) from error
+    if len(whole) > 1:
+        raise UserError(
+            f"{' '.join(whole)[:40]!r} can be one compound or {len(whole)}: separate compositions by commas, as in "
+            f"{', '.join(whole)[:40]}, or write one without spaces."
+        )
     typed = gcd(*counts.values())
     times = units or typed
     counts = {s: n // typed * times for s, n in counts.items()}

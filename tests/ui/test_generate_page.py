@@ -10,6 +10,7 @@ from streamlit.testing.v1 import AppTest
 
 from core.jobs import queue
 from core.jobs.kinds import KINDS
+from core.ui.conditions import parse_energies
 from core.ui.energy_input import energies_between
 from core.ui.experiment_view import pivot
 from core.ui.generate_form import url_of
@@ -17,6 +18,7 @@ from core.ui.run_view import stages
 from core.workflows.context import UserError
 from core.workflows.experiments import PAPER_GROUPS, TA_W_B, Lowest, table_of
 from core.workflows.generate import GenerateParams, check_params, count_of, generate
+from core.workflows.ladders import level_at
 from core.workflows.store import store
 from db import jobs
 from tests.ui.test_pages import open_page, said
@@ -173,7 +175,7 @@ def test_a_run_shows_its_stages_and_what_came_of_it(starter: Path) -> None:
     words = said(app).replace("\\", "")
     assert "**Draw**  \n:small[6 of 6]" in words
     assert "**Energies**" in words
-    assert f"{result['as_drawn']} of {result['valid']} valid, CHGNet-0.3.0" in words
+    assert f"{result['as_drawn']} of {result['as_drawn']} that can have one, CHGNet-0.3.0" in words
     assert "**Place on the hull**" in words
     assert "B-Ta-W by CHGNet-0.3.0 (starter), as drawn" in words
     frame = next(d.value for d in app.dataframe if "above hull (meV/atom)" in d.value)
@@ -230,6 +232,7 @@ def test_the_table_has_a_row_for_each_model_and_ladder() -> None:
     assert frame.loc[0, "TaWB6"] == pytest.approx(2.0)
     assert frame.loc[0, "Ta2WB5"] == pytest.approx(-5.4)
     assert bool(frame["Ta2WB5"].isna()[1])
+    assert frame["TaW2B5"].isna().all(), "every composition has its column"
 
 
 def test_ranges_meet_their_end_where_a_step_does() -> None:
@@ -239,3 +242,70 @@ def test_ranges_meet_their_end_where_a_step_does() -> None:
     for wrong in ((0.0, 1.0, 0.0), (0.0, 10.0, 0.001)):
         with pytest.raises(UserError):
             energies_between(*wrong)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("-0.4, -0.3", (-0.4, -0.3)),
+        ("-0.05; -0,1", (-0.05, -0.1)),
+        ("-0,4 -0,3", (-0.4, -0.3)),
+        ("0.4,0.3", (0.4, 0.3)),
+        ("-1,-2", (-1.0, -2.0)),
+        ("−0.4\n-0.3", (-0.4, -0.3)),
+    ],
+)
+def test_a_comma_is_decimal_where_something_else_separates(text: str, found: tuple[float, ...]) -> None:
+    assert parse_energies(text) == found
+
+
+@pytest.mark.parametrize("text", ["0,1", "1,2,3", "-0,4, -0,3"])
+def test_a_comma_that_could_be_either_is_refused(text: str) -> None:
+    with pytest.raises(UserError, match="can be one number or two"):
+        parse_energies(text)
+
+
+def test_elements_that_are_clicked_write_into_the_formula(starter: Path) -> None:
+    """The box has its default by the session alone: a widget with both warns."""
+    app = open_page("generate")
+    assert box(app, "Composition").value == "Ta1W1B6"
+    next(b for b in app.button if b.label == "Clear").click().run()
+    assert box(app, "Composition").value == ""
+    next(b for b in app.button if b.label == "Another formula").click().run()
+    assert not app.exception
+    assert not [w for w in app.warning if "default value" in w.value]
+
+
+def test_a_range_begins_at_the_hull_of_the_composition(starter: Path) -> None:
+    app = open_page("generate", formula="Ta1B2", energy="range")
+    level = level_at("TaB2", "M3GNet-MP-2021.2.8").energy
+    first = next(n for n in app.number_input if n.label == "From, eV/atom")
+    assert first.value == pytest.approx(level, abs=6e-4)
+    assert f"The hull of TaB2 by M3GNet-MP-2021.2.8 is at −{abs(level):.3f}" in said(app).replace("\\", "")
+    box(app, "Composition").set_value("Ta1B1").run()
+    other = level_at("TaB", "M3GNet-MP-2021.2.8").energy
+    assert next(n for n in app.number_input if n.label == "From, eV/atom").value == pytest.approx(other, abs=6e-4)
+    next(n for n in app.number_input if n.label == "From, eV/atom").set_value(-0.1).run()
+    box(app, "Composition").set_value("Ta1B2").run()
+    assert next(n for n in app.number_input if n.label == "From, eV/atom").value == -0.1, "what was typed stays"
+
+
+def test_the_shortest_of_the_papers_experiments(starter: Path) -> None:
+    app = open_page("generate", what="the paper's experiments", xgroups="a single one, for a quick test")
+    assert any(b.label == "Generate 27 candidates" for b in app.button)
+
+
+def test_a_cancelled_run_is_placed_as_far_as_it_got(starter: Path) -> None:
+    params = check_params(replace(FEW, potential="chgnet", relax="none"))
+    run = run_of("generate", params)
+    result = generate(params, run)
+    with store().session() as session:
+        jobs.update_job(session, run.job_id, status="cancelled")
+    found = {s.key: s for s in stages(queue.get(run.job_id), params, 3)}
+    energies = result["as_drawn"] + result["failed"]
+    if energies:
+        assert found["energies"].about.startswith(f"{energies} of {energies} that can have one")
+        assert found["place"].about.startswith("of what it has done: ")
+    else:
+        assert found["place"].about == "ended before anything was placed"
+    assert found["place"].state == "waiting"

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from core.workflows.chain import AS_DRAWN, Chain, check_chain, stages_of
+from core.evaluation.validity import MIN_DISTANCE
+from core.workflows.chain import AS_DRAWN, Chain, check_chain, count_energies, stages_of
 from core.workflows.context import Cancelled, UserError
 from core.workflows.design_cost import cost_of
 from core.workflows.experiments import TA_W_B, as_csv, table_of
@@ -44,15 +45,22 @@ def made(job_id: int) -> tuple[list[Candidate], list[Relaxation]]:
         return found, rows.relaxations(session, [c.id for c in found])
 
 
+def able(candidates: list[Candidate]) -> list[Candidate]:
+    """Those that meet the field's criterion: they are relaxed, valid or not."""
+    return [c for c in candidates if c.min_distance >= MIN_DISTANCE and 2 <= c.volume <= 200]
+
+
 def test_one_job_draws_judges_relaxes_and_places(starter: Path) -> None:
     run = run_of("generate", PARAMS)
     result = generate(PARAMS, run)
     candidates, relaxed = made(run.job_id)
     valid = [c for c in candidates if c.valid]
     assert (result["candidates"], result["valid"]) == (6, len(valid))
-    assert result["relaxed"] + result["failed"] == len(relaxed) == len(valid), "only valid ones are relaxed"
+    assert result["relaxed"] + result["failed"] == len(relaxed) == len(able(candidates))
+    counted = count_energies(run.job_id, CHGNET)
+    assert counted == (len(relaxed), len(relaxed), 0, result["failed"]), "what the page says is what the store holds"
     assert (result["method"], result["as_drawn"]) == (CHGNET, 0)
-    placed = place_candidates([c.id for c in valid], get_hull("B-Ta-W", CHGNET))
+    placed = place_candidates([c.id for c in able(candidates)], get_hull("B-Ta-W", CHGNET))
     above = {p.candidate.id: p.place.above for p in placed if p.place}
     best = result["lowest"][0]
     assert best["above"] == pytest.approx(min(above.values()), abs=1e-9)
@@ -61,7 +69,7 @@ def test_one_job_draws_judges_relaxes_and_places(starter: Path) -> None:
     assert (best["formula"], best["series"], best["relaxed"]) == ("TaB2", "", True)
     said = " | ".join(run.messages)
     assert "1–2 of 4 · drawing and judging 6 of 6" in said
-    assert f"3 of 4 · relaxing {len(valid)} of {len(valid)}" in said
+    assert f"3 of 4 · relaxing {len(relaxed)} of {len(relaxed)} that can be" in said
     assert "4 of 4 · placing on the hull" in said
 
 
@@ -74,12 +82,12 @@ def test_stopped_while_relaxing_it_keeps_what_is_done_and_repeats_nothing(
         generate(PARAMS, Stopping(run, "relaxing 2 of"))
     candidates, relaxed = made(run.job_id)
     assert len(candidates) == 6
-    assert 2 <= len(relaxed) < sum(c.valid for c in candidates)
+    assert 2 <= len(relaxed) < len(able(candidates))
     stamps = {r.candidate_id: (r.created_at, r.total_after) for r in relaxed}
     monkeypatch.setattr("core.workflows.design.draw", lambda *_: pytest.fail("nothing is drawn again"))
     result = generate(PARAMS, run)
     again = {r.candidate_id: (r.created_at, r.total_after) for r in made(run.job_id)[1]}
-    assert len(again) == result["relaxed"] + result["failed"] == result["valid"]
+    assert len(again) == result["relaxed"] + result["failed"] == len(able(candidates))
     assert {i: again[i] for i in stamps} == stamps, "what was relaxed stays as it was"
 
 
@@ -103,7 +111,7 @@ def test_energies_as_drawn_are_rows_without_a_relaxation(starter: Path) -> None:
     candidates, found = made(run.job_id)
     good = [r for r in found if not r.status.startswith("failed")]
     assert (result["relaxed"], result["as_drawn"]) == (0, len(good))
-    assert len(found) == sum(c.valid for c in candidates)
+    assert len(found) == len(able(candidates))
     for row in good:
         assert (row.status, row.steps, row.cell, row.total_after, row.formation_after) == (
             AS_DRAWN,
