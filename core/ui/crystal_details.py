@@ -26,7 +26,7 @@ from core.export.structures import FORMATS, safe_name, structure_text
 
 TOLERANCES = [0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.3]  # Å
 _KEPT = 256
-_NAMED = 8  # lines of a powder pattern
+_NAMED, _LEAST = 8, 3.0  # lines of a powder pattern that are named at most, and how strong one is at least
 
 
 def structure_of(cell: bytes) -> Structure:
@@ -188,18 +188,17 @@ def pattern_chart(frame: pd.DataFrame) -> alt.LayerChart:
 
 def named_lines(frame: pd.DataFrame) -> pd.DataFrame:
     """The strongest lines whose names lie on no other name and on no higher line, each with its strongest family."""
+    ordered = frame.assign(name=frame["h k l"].str.split(",").str[0]).sort_values("intensity", ascending=False)
+    ordered = ordered[ordered["intensity"] >= _LEAST]
     kept: list[tuple[float, float]] = []  # middle and half width of each name, degrees
     rows = []
-    ordered = frame.assign(name=frame["h k l"].str.split(",").str[0]).sort_values("intensity", ascending=False)
     for i, (x, name) in enumerate(zip(ordered["2θ (°)"], ordered["name"], strict=True)):
         half = 0.9 * len(name) + 0.3  # of letters that take 1.8° in a chart of 300 pixels
         higher = ordered["2θ (°)"].iloc[:i]
         if all(abs(x - other) > half + width for other, width in kept) and not ((higher - x).abs() < half).any():
             kept.append((x, half))
             rows.append(i)
-        if len(rows) == _NAMED:
-            break
-    return ordered.iloc[rows]
+    return ordered.iloc[rows[:_NAMED]]
 
 
 def download_menu(cell: bytes, symprec: float, key: str, name: str) -> None:
