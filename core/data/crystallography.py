@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,8 @@ from core.data.symmetry import crystal_system_of, point_group_of, symbol_of
 
 CELLS = ("stored", "primitive", "conventional")
 WAVELENGTH = 1.54184  # Å, copper Kα: the mean of Kα₁ and Kα₂
+APART = 0.1  # degrees of 2θ: reflections nearer to the one before are the same line, as to a diffractometer
+_BROADEST = 0.3  # degrees from the first reflection of a line to its last
 _MOST_SITES = 400  # of a cell whose powder pattern is computed
 
 
@@ -61,13 +64,24 @@ class PairDistances:
 
 @dataclass(frozen=True)
 class Peak:
-    """One reflection: 2θ in degrees, relative intensity up to 100, d in Å, the planes h k l and how many of them."""
+    """One line: 2θ in degrees, relative intensity up to 100, d in Å, its planes h k l and how many of them.
+
+    planes: families separated by commas, the strongest first
+    """
 
     two_theta: float
     intensity: float
     d: float
     planes: str
     multiplicity: int
+
+
+@dataclass(frozen=True)
+class Powder:
+    """The lines of a powder pattern by 2θ. group: whose symmetry the cell was refined onto; "" for the stored cell."""
+
+    peaks: tuple[Peak, ...]
+    group: str
 
 
 def problem_of(lattice: np.ndarray, frac: np.ndarray) -> str:
@@ -176,38 +190,74 @@ def pair_distances(structure: Structure, neighbours: Neighbours) -> list[PairDis
     return sorted(rows, key=lambda row: row.shortest)
 
 
-def powder_pattern(structure: Structure, symprec: float) -> list[Peak]:
+def powder_pattern(structure: Structure, symprec: float) -> Powder:
     """The X-ray powder pattern with copper Kα from 5° to 90°, by pymatgen; planes are those of the conventional cell.
 
+    The cell is first refined onto the space group that it has within `symprec` Å, as `symmetry_of` finds it: atoms a
+    few thousandths of an Å off would split every line. Where that fails, or the refined cell is too large, the cell is
+    taken as it is. Reflections within `APART` degrees are one line either way.
     Raises ValueError for a cell of more than 400 sites, which takes too long.
     """
-    try:
-        cell = cell_as(structure, "conventional", symprec)
-    except ValueError:
-        cell = structure
+    cell, group = _refined(structure, symprec)
     if len(cell) > _MOST_SITES:
-        cell = structure
+        cell, group = structure, ""
     if len(cell) > _MOST_SITES:
         raise ValueError(
             f"A powder pattern is computed for cells of up to {_MOST_SITES} atoms; this one has {len(cell)}."
         )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        pattern = XRDCalculator(wavelength=WAVELENGTH).get_pattern(cell, two_theta_range=(5, 90))
-    return [
-        Peak(
-            float(x),
-            float(y),
-            float(d),
-            ", ".join(_planes(plane["hkl"]) for plane in planes[:4]),
-            int(sum(plane["multiplicity"] for plane in planes)),
-        )
-        for x, y, d, planes in zip(pattern.x, pattern.y, pattern.d_hkls, pattern.hkls, strict=True)
-    ]
+        pattern = XRDCalculator(wavelength=WAVELENGTH).get_pattern(cell, scaled=False, two_theta_range=(5, 90))
+    rows = sorted(zip(pattern.x, pattern.y, pattern.d_hkls, pattern.hkls, strict=True), key=lambda row: float(row[0]))
+    lines: list[list[Any]] = []
+    for row in rows:
+        if lines and row[0] - lines[-1][-1][0] < APART and row[0] - lines[-1][0][0] < _BROADEST:
+            lines[-1].append(row)
+        else:
+            lines.append([row])
+    strongest = max((sum(row[1] for row in line) for line in lines), default=1.0)
+    return Powder(tuple(_line(line, float(strongest)) for line in lines), group)
 
 
-def _planes(plane: Any) -> str:
-    """(1, 1, 1) -> "111", (1, -1, 10) -> "1 −1 10"; of h k i l the i is left out."""
-    indices = [int(plane[0]), int(plane[1]), int(plane[-1])]
-    gap = "" if all(0 <= v < 10 for v in indices) else " "
-    return gap.join(str(v).replace("-", "−") for v in indices)
+def _refined(structure: Structure, symprec: float) -> tuple[Structure, str]:
+    """The conventional cell moved onto its group, and "P6/mmm (191)"; the cell as it is and "" where it has none."""
+    try:
+        found = _dataset((structure.lattice.matrix, structure.frac_coords, structure.atomic_numbers), symprec)
+    except ValueError:
+        return structure, ""
+    number = int(found.number)
+    if number == 1:  # nothing to be moved onto
+        return structure, ""
+    cell = Structure(Lattice(found.std_lattice), np.asarray(found.std_types).tolist(), found.std_positions)
+    return cell, f"{symbol_of(number)} ({number})"
+
+
+def _line(rows: list[Any], strongest: float) -> Peak:
+    """Reflections (2θ, intensity, d, planes) as one line at their weighted middle."""
+    weights = np.array([float(row[1]) for row in rows])
+    families = sorted(
+        (-round(float(row[1]) / weights.max(), 1), sum(v < 0 for v in hkl), [-v for v in hkl], _words(hkl))
+        for row in rows
+        for hkl in (_indices(plane["hkl"]) for plane in row[3])
+    )
+    return Peak(
+        float(np.average([float(row[0]) for row in rows], weights=weights)),
+        100 * float(weights.sum()) / strongest,
+        float(np.average([float(row[2]) for row in rows], weights=weights)),
+        ", ".join(list(dict.fromkeys(words for *_, words in families))[:4]),
+        int(sum(plane["multiplicity"] for row in rows for plane in row[3])),
+    )
+
+
+def _indices(plane: Sequence[int]) -> tuple[int, int, int]:
+    """h k l; of h k i l, whose first three may stand in any order, those of an equal family with h ≥ k ≥ 0."""
+    if len(plane) == 4:
+        k, h, _ = sorted(abs(int(v)) for v in plane[:3])
+        return h, k, abs(int(plane[3]))
+    return int(plane[0]), int(plane[1]), int(plane[2])
+
+
+def _words(hkl: tuple[int, int, int]) -> str:
+    """(1, 1, 1) -> "111", (1, -1, 10) -> "1 −1 10"."""
+    gap = "" if all(0 <= v < 10 for v in hkl) else " "
+    return gap.join(str(v).replace("-", "−") for v in hkl)

@@ -23,16 +23,17 @@ _RESERVED = {"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT
 
 @dataclass(frozen=True)
 class Format:
-    """label: on a button; ending: of the file; mime: its type"""
+    """label: on a button; ending: of the file; mime: its type; mark: ends the name of a file that shares its ending"""
 
     label: str
     ending: str
     mime: str = "text/plain"
+    mark: str = ""
 
 
 FORMATS = {
     "cif": Format("CIF, P1", ".cif", "chemical/x-cif"),
-    "cif-symmetrised": Format("CIF, symmetrised", ".cif", "chemical/x-cif"),
+    "cif-symmetrised": Format("CIF, symmetrised", ".cif", "chemical/x-cif", "-symmetrised"),
     "poscar": Format("POSCAR", ".poscar"),
     "extxyz": Format("extended XYZ", ".extxyz"),
     "json": Format("pymatgen JSON", ".json", "application/json"),
@@ -74,13 +75,14 @@ def export_many(
         raise ValueError(f"there is no format {format!r}")
     kind, stems = FORMATS[format], _unique([safe_name(n) for n in names])
     if len(structures) == 1:
-        return structure_text(structures[0], format, names[0], symprec).encode(), stems[0] + kind.ending, kind.mime
+        content = structure_text(structures[0], format, names[0], symprec).encode()
+        return content, stems[0] + kind.mark + kind.ending, kind.mime
     if format == "extxyz":
         return _frames(structures, names).encode(), f"structures{kind.ending}", kind.mime
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for structure, name, stem in zip(structures, names, stems, strict=True):
-            archive.writestr(stem + kind.ending, structure_text(structure, format, name, symprec))
+            archive.writestr(stem + kind.mark + kind.ending, structure_text(structure, format, name, symprec))
     return buffer.getvalue(), f"structures-{format}.zip", "application/zip"
 
 

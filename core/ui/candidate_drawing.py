@@ -32,7 +32,7 @@ def draw_grid(rows: Sequence[Row]) -> None:
     columns = min(_COLUMNS, len(shown))
     lines = -(-len(shown) // columns)
     batches = [_batch(crystals[i * columns : (i + 1) * columns], columns) for i in range(lines)]
-    html = grid_html(batches, _ROW * lines) + _names(shown, columns, lines)
+    html = grid_html(batches, _ROW * lines, head=52) + _names(shown, columns, lines)
     st.iframe(
         html, height=_ROW * lines + 8, width="stretch" if columns == _COLUMNS else 240 * columns, alt="Candidates in 3D"
     )

@@ -13,9 +13,10 @@ from pymatgen.core import Structure
 from core.crystals import to_structures, unpack_cells
 from core.data.bonding import find_neighbours
 from core.data.crystallography import (
+    APART,
     WAVELENGTH,
     PairDistances,
-    Peak,
+    Powder,
     SymmetryFacts,
     pair_distances,
     powder_pattern,
@@ -25,6 +26,7 @@ from core.export.structures import FORMATS, safe_name, structure_text
 
 TOLERANCES = [0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.3]  # Å
 _KEPT = 256
+_NAMED, _LEAST = 8, 3.0  # lines of a powder pattern that are named at most, and how strong one is at least
 
 
 def structure_of(cell: bytes) -> Structure:
@@ -52,7 +54,7 @@ def distances(cell: bytes) -> list[PairDistances]:
 
 
 @st.cache_data(max_entries=_KEPT, show_spinner="Computing the pattern …")
-def pattern(cell: bytes, symprec: float) -> list[Peak] | str:
+def pattern(cell: bytes, symprec: float) -> Powder | str:
     """The powder pattern of a stored cell, or why there is none."""
     try:
         return powder_pattern(structure_of(cell), symprec)
@@ -73,7 +75,9 @@ def _cell(cell: bytes, symprec: float, key: str, name: str) -> None:
     structure, found = structure_of(cell), symmetry(cell, symprec)
     a, b, c, alpha, beta, gamma = structure.lattice.parameters
     facts = {
-        "space group": f"{found.symbol} ({found.number})" if found else "none found",
+        "space group": f"{found.symbol} ({found.number}) within {symprec:g} Å"
+        if found
+        else f"none found within {symprec:g} Å",
         "crystal system": found.system if found else "–",
         "point group": found.point_group if found else "–",
         "a, b, c": f"{a:.4f}, {b:.4f}, {c:.4f} Å",
@@ -90,7 +94,8 @@ def _sites(cell: bytes, symprec: float, key: str, name: str) -> None:
     if found is None:
         st.info(f"No symmetry is found within {symprec:g} Å.", icon=":material/info:")
         return
-    st.caption(f"Wyckoff positions of {found.symbol} in its conventional cell, spglib's standard setting.")
+    group = f"{found.symbol} ({found.number}) within {symprec:g} Å"
+    st.caption(f"Wyckoff positions of {group} in its conventional cell, spglib's standard setting.")
     rows = [
         {
             "site": f"{s.multiplicity}{s.letter}",
@@ -138,13 +143,17 @@ def _pattern(cell: bytes, symprec: float, key: str, name: str) -> None:
     if isinstance(found, str):
         st.info(found, icon=":material/info:")
         return
-    frame = pd.DataFrame([asdict(peak) for peak in found]).rename(columns=_COLUMNS)
+    frame = pd.DataFrame([asdict(peak) for peak in found.peaks]).rename(columns=_COLUMNS)
     if frame.empty:
         st.info("No reflection lies between 5° and 90°.", icon=":material/info:")
         return
     st.altair_chart(pattern_chart(frame), alt="Powder pattern: intensity against the angle 2θ; the table has its peaks")
     left, right = st.columns([3, 2], vertical_alignment="center")
-    left.caption(f"Cu Kα, {WAVELENGTH} Å; {len(frame)} reflections to 90°, no thermal motion.")
+    refined = f"the cell refined onto {found.group} within {symprec:g} Å" if found.group else "the cell as it is stored"
+    left.caption(
+        f"Cu Kα, {WAVELENGTH} Å; {len(frame)} lines to 90° of {refined}; what lies within {APART:g}° is one line. "
+        "No thermal motion."
+    )
     right.download_button(
         "Peaks as CSV",
         data=lambda: frame.to_csv(index=False).encode(),
@@ -172,10 +181,24 @@ def pattern_chart(frame: pd.DataFrame) -> alt.LayerChart:
     ]
     base = alt.Chart(frame).encode(x=x)
     sticks = base.mark_bar(size=2, color="#2f6f8f").encode(y=y, tooltip=tips)
-    named = frame.nlargest(5, "intensity")
-    words = alt.Chart(named).mark_text(dy=-7, fontSize=11, color="#7c858b").encode(x=x, y=y, text="h k l:N")
+    words = alt.Chart(named_lines(frame)).mark_text(dy=-7, fontSize=11, color="#7c858b").encode(x=x, y=y, text="name:N")
     grips = base.mark_bar(size=9, opacity=0).encode(y=y, tooltip=tips)  # thin sticks are hard to point at
     return (sticks + words + grips).properties(height=250)
+
+
+def named_lines(frame: pd.DataFrame) -> pd.DataFrame:
+    """The strongest lines whose names lie on no other name and on no higher line, each with its strongest family."""
+    ordered = frame.assign(name=frame["h k l"].str.split(",").str[0]).sort_values("intensity", ascending=False)
+    ordered = ordered[ordered["intensity"] >= _LEAST]
+    kept: list[tuple[float, float]] = []  # middle and half width of each name, degrees
+    rows = []
+    for i, (x, name) in enumerate(zip(ordered["2θ (°)"], ordered["name"], strict=True)):
+        half = 0.9 * len(name) + 0.3  # of letters that take 1.8° in a chart of 300 pixels
+        higher = ordered["2θ (°)"].iloc[:i]
+        if all(abs(x - other) > half + width for other, width in kept) and not ((higher - x).abs() < half).any():
+            kept.append((x, half))
+            rows.append(i)
+    return ordered.iloc[rows[:_NAMED]]
 
 
 def download_menu(cell: bytes, symprec: float, key: str, name: str) -> None:
@@ -187,7 +210,7 @@ def download_menu(cell: bytes, symprec: float, key: str, name: str) -> None:
             st.download_button(
                 form.label,
                 data=partial(_content, structure, kind, name, symprec),
-                file_name=stem + form.ending,
+                file_name=stem + form.mark + form.ending,
                 mime=form.mime,
                 on_click="ignore",
                 key=f"{key}-as-{kind}",

@@ -1,7 +1,7 @@
 // Crystals drawn by 3Dmol from numbers alone: atoms of a cell repeated, bonds and polyhedra as the server found them.
 "use strict";
 const MOST = 4000; // atoms drawn at once
-const EDGE = 0.02; // a site so near a face is drawn on the opposite face too
+const EDGE = 0.02, NEAR = 0.15; // a site so near a face, as a share of the cell or in Å, is drawn on the opposite one too
 const TAN = Math.tan(Math.PI / 9), CAMERA = 150; // 3Dmol's: half the width it shows at a distance, the camera's place
 const AXIS = {a: "#d0524b", b: "#4a9a4f", c: "#4a7fd0"};
 const el = id => document.getElementById(id);
@@ -11,6 +11,11 @@ const norm = u => { const l = Math.hypot(...u) || 1; return u.map(x => x / l); }
 const minus = (u, v) => u.map((x, k) => x - v[k]);
 const place = (cell, f) => [0, 1, 2].map(k => f[0] * cell[0][k] + f[1] * cell[1][k] + f[2] * cell[2][k]);
 const xyz = p => ({x: p[0], y: p[1], z: p[2]});
+
+function edgesOf(cell) { // for each axis, how near a face counts as on it: share of the cell between the two faces
+  const volume = Math.abs(dot(cell[0], cross(cell[1], cell[2])));
+  return [0, 1, 2].map(k => Math.min(0.25, Math.max(EDGE, NEAR * Math.hypot(...cross(cell[(k + 1) % 3], cell[(k + 2) % 3])) / volume)));
+}
 
 function isDark() { // the page around it is ours: the same origin
   try {
@@ -86,12 +91,13 @@ class Scene {
       }
       return at.get(key);
     };
-    const range = (x, m) => {
-      const images = state.beyond !== "none", low = images && x > 1 - EDGE ? -1 : 0, high = images && x < EDGE ? m : m - 1;
+    const edges = edgesOf(cell.lattice), images = state.beyond !== "none";
+    const range = (x, m, edge) => {
+      const low = images && x > 1 - edge ? -1 : 0, high = images && x < edge ? m : m - 1;
       return Array.from({length: high - low + 1}, (_, k) => low + k);
     };
     cell.frac.forEach((f, site) => {
-      for (const i of range(f[0], n[0])) for (const j of range(f[1], n[1])) for (const k of range(f[2], n[2]))
+      for (const i of range(f[0], n[0], edges[0])) for (const j of range(f[1], n[1], edges[1])) for (const k of range(f[2], n[2], edges[2]))
         put(site, [i, j, k], i < 0 || j < 0 || k < 0 || i >= n[0] || j >= n[1] || k >= n[2]);
     });
     const beside = cell.frac.map(() => []);
@@ -237,10 +243,11 @@ class Scene {
     return {middle: turned(back, middle), half: low.map((x, k) => (high[k] - x) / 2)};
   }
 
-  frame(half, margin = 1.06) { // the whole of it, as large as it goes above the legend
-    const [w, h] = this.box(), foot = h > 200 ? 36 : 0, {middle} = this.extent();
-    const wide = Math.max(half[0], half[1] * Math.max(0.2, w / Math.max(1, h - foot)), 1) * margin; // half of it, in Å
-    this.view.setView([...middle.map(x => -x), CAMERA - wide / TAN, ...this.view.getView().slice(4, 8), 0, foot * wide / w]);
+  frame(half, margin = 1.06, foot = null, head = null) { // the whole of it, as large as it goes between words and legend
+    const [w, h] = this.box(), {middle} = this.extent();
+    foot ??= h > 200 ? 36 : 0; head ??= h > 200 ? 24 : 0;
+    const wide = Math.max(half[0], half[1] * Math.max(0.2, w / Math.max(1, h - foot - head)), 1) * margin; // half of it, in Å
+    this.view.setView([...middle.map(x => -x), CAMERA - wide / TAN, ...this.view.getView().slice(4, 8), 0, (foot - head) * wide / w]);
   }
 
   fit() { this.frame(this.extent().half); }

@@ -1,6 +1,6 @@
 """What a viewer of crystals is given: cells, bonds and polyhedra as numbers, never a label or a file name.
 
-`data_of` is all that the scripts of crystal_view.html and crystal_pair.html know; they fetch nothing but 3Dmol.js.
+`data_of` is all that the scripts of crystal_view, _pair and _grid.html know; they fetch nothing but 3Dmol.js.
 """
 
 from __future__ import annotations
@@ -56,6 +56,21 @@ def pair_data(sides: Sequence[Structure], titles: Sequence[str], palette: str, a
         "titles": list(titles),
         "elements": _elements(numbers, palette),
         "sides": [{"cells": [_cell(side, "stored", numbers)]} for side in sides],
+    }
+
+
+def grid_data(places: Sequence[Structure | None], columns: int, palette: str, height: int, head: int) -> dict[str, Any]:
+    """Crystals in rows of `columns` for the scripts, None an empty place; height of all, head free above each: px."""
+    numbers = sorted({z for one in places if one is not None for z in one.atomic_numbers})
+    formulas = ", ".join(one.composition.reduced_formula for one in places if one is not None)
+    return {
+        "about": f"Crystals in 3D: {formulas}.",
+        "rows": -(-len(places) // columns),
+        "columns": columns,
+        "height": height,
+        "head": head,
+        "elements": _elements(numbers, palette),
+        "places": [None if one is None else _cell(one, "stored", numbers) for one in places],
     }
 
 

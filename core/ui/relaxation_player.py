@@ -44,7 +44,7 @@ def _groups(trajectory: Trajectory) -> str:
     before, after, symprec = (trajectory.about.get(k, "") for k in ("group_before", "group_after", "symprec"))
     if not before or not after:
         return ""
-    return f" Space group {before} before and {after} after (symprec {symprec} Å)."
+    return f" Space group {before} before and {after} after, within {symprec} Å."
 
 
 def player_html(trajectory: Trajectory, height: int = _HEIGHT) -> str:
@@ -71,7 +71,7 @@ def player_html(trajectory: Trajectory, height: int = _HEIGHT) -> str:
 
 def _frame(frac: np.ndarray, numbers: np.ndarray, cell: np.ndarray) -> dict[str, Any]:
     """Atoms with their images on the cell's faces as XYZ, and the cell's twelve edges, a, b and c first."""
-    places, kinds = with_images(frac, numbers)
+    places, kinds = with_images(frac, numbers, cell)
     edges = []
     for corner in CORNERS:
         for axis in range(3):

@@ -7,21 +7,21 @@ reaches the script, and what does is escaped.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import partial
 from html import escape
 from typing import Any
 
 import numpy as np
 import py3Dmol
 import streamlit as st
+from pymatgen.core import Structure
 
 from core.crystals import Crystals, to_structures
 from core.data.crystallography import problem_of
 from core.data.rows import symbol
-from core.ui.crystal_scene import SCRIPT, page_of, pair_data
+from core.ui.crystal_scene import SCRIPT, grid_data, page_of, pair_data, radius
 from core.ui.palettes import chosen_palette, colours_of
 
-_EDGE = 0.02  # a site so near a face of the cell is drawn on the opposite face too
+_EDGE, _NEAR = 0.02, 0.15  # a site so near a face, as a share of the cell or in Å, is drawn on the opposite one too
 CORNERS = [(i, j, k) for i in (0, 1) for j in (0, 1) for k in (0, 1)]
 AXES = {"a": "#c0504d", "b": "#4f8f4f", "c": "#4a6fb5"}
 
@@ -53,19 +53,22 @@ def crystal_html(crystals: Crystals, index: int = 0, height: int = 400) -> str:
     return _escape_scripts(str(view._make_html()))
 
 
-def grid_html(rows: Sequence[Crystals], height: int = 560) -> str:
+def grid_html(rows: Sequence[Crystals], height: int = 560, head: int = 0) -> str:
     """Batches of one length below each other in one canvas, so that many crystals take one WebGL context.
 
-    A crystal whose cell or coordinates are not finite leaves its place empty.
+    Atoms, bonds and images as in the viewer of one crystal, without letters. head: px kept free above each for words.
+    A crystal that cannot be drawn leaves its place empty.
     """
-    columns = len(rows[0])
-    view = py3Dmol.view(width="100%", height=height, js=SCRIPT, viewergrid=(len(rows), columns), linked=False)
-    for r, crystals in enumerate(rows):
-        for c in range(columns):
-            finite = crystals.lattice[c].isfinite().all() and crystals.frac[c].isfinite().all()
-            if bool(finite) and bool(crystals.mask[c].any()):
-                _draw_crystal(_Place(view, (r, c)), crystals, c, fill=22.0)
-    return _escape_scripts(str(view._make_html()))
+    places = [_structure(crystals, c) for crystals in rows for c in range(len(rows[0]))]
+    return page_of("crystal_grid.html", grid_data(places, len(rows[0]), chosen_palette(), height, head))
+
+
+def _structure(crystals: Crystals, index: int) -> Structure | None:
+    """One of a batch, None where it cannot be drawn."""
+    mask = crystals.mask[index]
+    if problem_of(crystals.lattice[index].double().numpy(), crystals.frac[index][mask].double().numpy()):
+        return None
+    return to_structures(crystals[[index]].trim())[0]
 
 
 def pair_html(left: Crystals, right: Crystals, height: int = 420, titles: tuple[str, str] = ("before", "after")) -> str:
@@ -86,25 +89,18 @@ def pair_html(left: Crystals, right: Crystals, height: int = 420, titles: tuple[
     return page_of("crystal_pair.html", pair_data(sides, titles, chosen_palette(), f"Side by side: {about}."))
 
 
-class _Place:
-    """One place of a grid: what is called on it is called on the viewer there."""
-
-    def __init__(self, view: Any, place: tuple[int, int]) -> None:
-        self._view, self._place = view, place
-
-    def __getattr__(self, name: str) -> Any:
-        return partial(getattr(self._view, name), viewer=self._place)
-
-
 def _draw_crystal(view: Any, crystals: Crystals, index: int, fill: float = 17.0) -> None:
     mask = crystals.mask[index].numpy()
     cell = crystals.lattice[index].double().numpy()
-    frac, numbers = with_images(crystals.frac[index].double().numpy()[mask], crystals.numbers[index].numpy()[mask])
+    sites, kinds = crystals.frac[index].double().numpy()[mask], crystals.numbers[index].numpy()[mask]
+    frac, numbers = with_images(sites, kinds, cell)
     view.addModel(xyz(frac @ cell, numbers), "xyz")
     known = colours_of(numbers.tolist(), chosen_palette())
     for z in sorted(set(numbers.tolist())):
         style = {"color": known[symbol(z)]}
-        view.setStyle({"elem": symbol(z)}, {"sphere": {**style, "scale": 0.3}, "stick": {**style, "radius": 0.09}})
+        view.setStyle(
+            {"elem": symbol(z)}, {"sphere": {**style, "radius": radius(z)}, "stick": {**style, "radius": 0.09}}
+        )
     _draw_cell(view, cell)
     view.setBackgroundColor("#ffffff", 0)
     view.setProjection("orthographic")
@@ -146,11 +142,17 @@ def _draw_cell(view: Any, cell: np.ndarray) -> None:
                 view.addLabel(letter, {**label, "position": _point(start + cell[axis] * 1.08)})
 
 
-def with_images(frac: np.ndarray, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Sites on a face, edge or corner of the cell are drawn on all of them."""
+def with_images(frac: np.ndarray, numbers: np.ndarray, cell: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Sites on a face, edge or corner of the cell are drawn on all of them.
+
+    cell: (3, 3) Å; with it, what lies within 0.15 Å of a face is on it, else what lies within 0.02 of the cell
+    """
+    edges = np.full(3, _EDGE)
+    if cell is not None and abs(np.linalg.det(cell)) > 1e-6:
+        edges = np.clip(_NEAR * np.linalg.norm(np.linalg.inv(cell), axis=0), _EDGE, 0.25)  # 1 / height between faces
     rows, kinds = [], []
     for position, number in zip(frac, numbers, strict=True):
-        shifts = [[0, 1] if x < _EDGE else [0, -1] if x > 1 - _EDGE else [0] for x in position]
+        shifts = [[0, 1] if x < e else [0, -1] if x > 1 - e else [0] for x, e in zip(position, edges, strict=True)]
         for i in shifts[0]:
             for j in shifts[1]:
                 for k in shifts[2]:

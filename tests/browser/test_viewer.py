@@ -90,6 +90,10 @@ def test_the_view_is_kept_when_colours_change(watched: Watched, cold_app: AppSer
     expect(inside.locator("#legend i").first).to_have_css("background-color", "rgb(0, 114, 178)")
     expect(inside.get_by_role("status")).to_contain_text("1×1×3 supercell")
     assert changed(before, shot(page)) > 0.01
+    page.reload()
+    expect(inside.locator("#legend i").first).to_have_css("background-color", "rgb(0, 114, 178)")
+    assert "palette=blind" in page.url
+    expect(page.get_by_role("radio", name="Colour-blind")).to_be_checked()
     watched.check()
 
 

@@ -86,18 +86,47 @@ def test_a_wider_tolerance_finds_more() -> None:
 
 def test_silicon_diffracts_where_it_does() -> None:
     """(111) at 28.44°, (220) at 47.30°, (311) at 56.12° with Kα₁ (NIST SRM 640); Kα's mean lies 0.03 to 0.06 above."""
-    peaks = powder_pattern(KNOWN["Si"], 0.01)
+    peaks = powder_pattern(KNOWN["Si"], 0.01).peaks
     assert [p.planes for p in peaks[:3]] == ["111", "220", "311"]
     assert [p.two_theta for p in peaks[:3]] == pytest.approx([28.44, 47.30, 56.12], abs=0.07)
     assert peaks[0].intensity == pytest.approx(100)
     assert [p.multiplicity for p in peaks[:3]] == [8, 12, 24]
     assert peaks[0].d == pytest.approx(5.431 / np.sqrt(3), abs=1e-4)
-    primitive = powder_pattern(cell_as(KNOWN["Si"], "primitive", 0.01), 0.01)
+    primitive = powder_pattern(cell_as(KNOWN["Si"], "primitive", 0.01), 0.01).peaks
     assert [(p.planes, round(p.two_theta, 4)) for p in primitive] == [(p.planes, round(p.two_theta, 4)) for p in peaks]
 
 
+@pytest.mark.parametrize(
+    ("name", "symprec"),
+    [(name, symprec) for name in ("NaCl", "TiO2", "BaTiO3", "TaB2") for symprec in (0.1, 0.001)] + [("P2_1/c", 0.1)],
+)
+def test_a_shaken_crystal_diffracts_as_the_perfect_one(name: str, symprec: float) -> None:
+    """Refined onto its group where the tolerance finds that, its split lines taken together where it does not."""
+    perfect, shaken = powder_pattern(KNOWN[name], 0.01), KNOWN[name].copy()
+    rng = np.random.default_rng(3)
+    bent = shaken.lattice.matrix * (1 + rng.normal(0, 1e-4, (3, 1))) + rng.normal(0, 1e-3, (3, 3))
+    moves = rng.normal(0, 0.002 / np.sqrt(3), (len(shaken), 3))
+    shaken = Structure(Lattice(bent), shaken.species, shaken.frac_coords + moves @ np.linalg.inv(bent))
+    found = powder_pattern(shaken, symprec)
+    assert found.group == (perfect.group if symprec == 0.1 else "")
+    strong = [p for p in perfect.peaks if p.intensity > 1]
+    for peak in strong:
+        (same,) = [p for p in found.peaks if abs(p.two_theta - peak.two_theta) < 0.08 and p.intensity > 0.5]
+        assert same.intensity == pytest.approx(peak.intensity, abs=1.5)
+    assert len([p for p in found.peaks if p.intensity > 1.2]) <= len(strong)
+
+
+def test_the_lines_of_tab2_have_their_usual_names() -> None:
+    found = powder_pattern(KNOWN["TaB2"], 0.01)
+    assert found.group == "P6/mmm (191)"
+    names = ["001", "100", "101", "002", "110", "111", "102", "200", "201", "112"]
+    assert [p.planes for p in found.peaks] == names
+    assert max(found.peaks, key=lambda p: p.intensity).planes == "101"
+    assert [p.multiplicity for p in found.peaks] == [2, 6, 12, 2, 6, 12, 12, 6, 12, 12]
+
+
 def test_planes_are_read_with_signs_and_gaps() -> None:
-    planes = {p.planes for p in powder_pattern(KNOWN["P-1"], 0.01)}
+    planes = {p.planes for p in powder_pattern(KNOWN["P-1"], 0.01).peaks}
     assert "001" in planes
     assert any("−" in p and " " in p for p in planes)
 

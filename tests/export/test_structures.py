@@ -65,7 +65,7 @@ def test_many_are_one_file_that_holds_them_all(format: str) -> None:
     else:
         assert (file, mime) == (f"structures-{format}.zip", "application/zip")
         archive = zipfile.ZipFile(io.BytesIO(content))
-        ending = FORMATS[format].ending
+        ending = FORMATS[format].mark + FORMATS[format].ending
         assert archive.namelist() == [n + ending for n in ("NaCl", "TiO2", "P-1", "P2_1-c")]
         found = [read_back(archive.read(n).decode(), format)[0] for n in archive.namelist()]
     assert [f.composition for f in found] == [w.composition for w in wanted]
@@ -75,6 +75,8 @@ def test_one_is_a_plain_file() -> None:
     content, file, mime = export_many([KNOWN["Si"]], ["my Si"], "cif")
     assert (file, mime) == ("my-Si.cif", "chemical/x-cif")
     assert b"_subhull_id   'my-Si'" in content
+    files = [export_many([KNOWN["Si"]], ["my Si"], format)[1] for format in FORMATS]
+    assert len(set(files)) == len(FORMATS), "one download does not take the place of another"
 
 
 def test_names_are_safe_and_none_comes_twice() -> None:

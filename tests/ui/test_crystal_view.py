@@ -7,16 +7,18 @@ import re
 from collections.abc import Callable
 
 import numpy as np
+import pandas as pd
 import pytest
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Lattice, Structure
 from streamlit.testing.v1 import AppTest
 
 from core.crystals import from_structures, pack_cells
+from core.ui.crystal_details import named_lines
 from core.ui.crystal_scene import data_of, page_of
 from core.ui.crystal_view import structure_html
 from core.ui.palettes import _OKABE_ITO, PALETTES, alike, colours_of, lab
-from core.ui.viewer import SCRIPT, pair_html
+from core.ui.viewer import SCRIPT, pair_html, with_images
 from tests.data.test_crystallography import KNOWN
 
 HOSTILE = "</script><img src=x onerror=alert(1)>*/ `${1}`"
@@ -124,14 +126,19 @@ def test_tabs_palettes_and_files_stand_beside_the_picture() -> None:
     assert not app.exception
     assert [t.label for t in app.tabs] == ["Cell", "Sites", "Distances", "Powder XRD"]
     facts = str(app.table[0].value)
-    assert "P2₁/c (14)" in facts
+    assert "P2₁/c (14) within 0.01 Å" in facts
     assert "monoclinic" in facts
     assert not app.dataframe, "what is not open is not computed"
     assert not app.warning
 
 
 @pytest.mark.parametrize(
-    ("tab", "words"), [("Sites", "4e"), ("Distances", "O–Zr"), ("Powder XRD", "reflections to 90°")]
+    ("tab", "words"),
+    [
+        ("Sites", "4e"),
+        ("Distances", "O–Zr"),
+        ("Powder XRD", "lines to 90° of the cell refined onto P2₁/c (14) within 0.01 Å"),
+    ],
 )
 def test_every_tab_opens(tab: str, words: str) -> None:
     app = AppTest.from_string(f"{PREFIX}\nshow_structure(from_structures([KNOWN['P2_1/c']]))", default_timeout=60)
@@ -187,6 +194,30 @@ def test_the_palette_is_in_the_url_and_kept() -> None:
     app.run()
     assert not app.exception
     assert app.session_state["palette"] in PALETTES
+
+
+def test_names_of_lines_lie_on_nothing() -> None:
+    rows = [
+        (20.0, 100.0, "001, 100"),
+        (21.0, 90.0, "010"),
+        (40.0, 5.0, "1 −1 1"),
+        (41.0, 50.0, "111"),
+        (60.0, 9, "200"),
+    ]
+    named = named_lines(pd.DataFrame(rows, columns=["2θ (°)", "intensity", "h k l"]))
+    assert named["name"].tolist() == ["001", "111", "200"]
+
+
+@pytest.mark.parametrize("off", [-0.02, -0.001, 0.001, 0.02, 0.12])
+def test_a_site_beside_a_face_is_drawn_on_both(off: float) -> None:
+    """off: Å from the face of a cell of 3 Å or 30 Å."""
+    for cell in (np.diag([3.0, 4.0, 30.0]), np.array([[3.0, 0, 0], [-1.5, 2.6, 0], [0.3, 0.2, 30.0]])):
+        for axis in range(3):
+            frac = np.full((1, 3), 0.5)
+            frac[0, axis] = off * np.linalg.norm(np.linalg.inv(cell)[:, axis])
+            assert len(with_images(frac % 1.0, np.array([5]), cell)[0]) == 2
+            frac[0, axis] = 0.7 / np.linalg.norm(cell[axis])
+            assert len(with_images(frac, np.array([5]), cell)[0]) == 1
 
 
 def test_every_element_can_be_drawn() -> None:
