@@ -7,15 +7,9 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from functools import cache
 
-CRYSTAL_SYSTEMS = (
-    ("triclinic", 1, 2),
-    ("monoclinic", 3, 15),
-    ("orthorhombic", 16, 74),
-    ("tetragonal", 75, 142),
-    ("trigonal", 143, 167),
-    ("hexagonal", 168, 194),
-    ("cubic", 195, 230),
-)
+from core.data.symmetry import CRYSTAL_SYSTEMS, symbol_of
+
+_TYPED = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
 _RANGE = re.compile(r"(\d{1,3})\s*[-–]\s*(\d{1,3})")
 
 
@@ -31,12 +25,8 @@ def groups_of(system: str) -> tuple[int, ...]:
 
 @cache
 def symbols() -> dict[int, str]:
-    """Number -> short Hermann-Mauguin symbol of the standard setting: {14: "P21/c", 225: "Fm-3m", …}."""
-    from pymatgen.symmetry.groups import SpaceGroup, sg_symbol_from_int_number
-
-    short = {full: symbol for symbol, full in SpaceGroup.abbrev_sg_mapping.items()}
-    full = {number: str(sg_symbol_from_int_number(number)) for number in range(1, 231)}
-    return {number: short.get(symbol, symbol).replace("_", "") for number, symbol in full.items()}
+    """Number -> symbol as it is typed: {14: "P21/c", 225: "Fm-3m", …}."""
+    return {number: symbol_of(number).translate(_TYPED) for number in range(1, 231)}
 
 
 def parse_groups(text: str) -> tuple[int, ...]:
@@ -98,7 +88,7 @@ def _standard() -> dict[str, int]:
 
 
 def _bare(symbol: str) -> str:
-    return symbol.split(":")[0].replace("_", "").replace(" ", "").lower()
+    return symbol.split(":")[0].translate(_TYPED).replace("_", "").replace(" ", "").lower()
 
 
 def compact(groups: Iterable[int]) -> str:

@@ -15,8 +15,15 @@ from core.crystals import Crystals
 
 _HALL = 530  # settings in Hall's list; the first of a space group is its standard one
 _LOW = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
-_PLAIN = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
-_LAST = {2: "triclinic", 15: "monoclinic", 74: "orthorhombic", 142: "tetragonal", 167: "trigonal", 194: "hexagonal"}
+CRYSTAL_SYSTEMS = (
+    ("triclinic", 1, 2),
+    ("monoclinic", 3, 15),
+    ("orthorhombic", 16, 74),
+    ("tetragonal", 75, 142),
+    ("trigonal", 143, 167),
+    ("hexagonal", 168, 194),
+    ("cubic", 195, 230),
+)
 
 
 def detect_groups(crystals: Crystals, symprec: float = 0.01) -> Tensor:
@@ -57,20 +64,12 @@ def named(number: int) -> str:
 def crystal_system_of(number: int) -> str:
     """The crystal system of a space group. Raises ValueError outside 1 to 230."""
     _type(number)
-    return next((system for last, system in _LAST.items() if number <= last), "cubic")
+    return next(system for system, first, last in CRYSTAL_SYSTEMS if first <= number <= last)
 
 
 def point_group_of(number: int) -> str:
     """The point group of a space group: 225 -> "m-3m". Raises ValueError outside 1 to 230."""
     return str(_type(number).pointgroup_international)
-
-
-def number_of(text: str) -> int | None:
-    """A space group from its number or short symbol ("14", "P2_1/c", "p21/c", "P2₁/c"); None where it is neither."""
-    wanted = _bare(text)
-    if wanted.isascii() and wanted.isdecimal() and len(wanted) < 4:
-        return int(wanted) if 1 <= int(wanted) <= 230 else None
-    return _numbers().get(wanted)
 
 
 def _type(number: int) -> Any:
@@ -87,12 +86,3 @@ def _types() -> dict[int, Any]:
         if kind is not None:
             found.setdefault(int(kind.number), kind)
     return found
-
-
-@cache
-def _numbers() -> dict[str, int]:
-    return {_bare(symbol_of(number)): number for number in range(1, 231)}
-
-
-def _bare(text: str) -> str:
-    return re.sub(r"[\s_]", "", text).translate(_PLAIN).lower()

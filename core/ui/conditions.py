@@ -8,7 +8,8 @@ from functools import cache
 
 import streamlit as st
 
-from core.data.space_groups import CRYSTAL_SYSTEMS, symbols
+from core.data.space_groups import symbols
+from core.data.symmetry import CRYSTAL_SYSTEMS
 from core.samplers.registry import draws_of
 from core.ui.text import said
 from core.ui.widgets import go, plain, selected

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import streamlit as st
 
-from core.data.space_groups import CRYSTAL_SYSTEMS, SpaceGroupError, compact, groups_of, parse_groups, symbols
+from core.data.space_groups import SpaceGroupError, compact, groups_of, parse_groups
+from core.data.symmetry import CRYSTAL_SYSTEMS, symbol_of
 from core.ui.conditions import group_names
 from core.ui.text import said
 from core.ui.widgets import counted
@@ -41,7 +42,7 @@ def group_input(presets: Mapping[str, Sequence[int]], key: str = "groups") -> tu
         st.error(said(str(error)), icon=":material/error:")
         return None
     if chosen:
-        named = ", ".join(f"{g} {symbols()[g]}" for g in chosen[:_NAMED])
+        named = ", ".join(f"{g} {symbol_of(g)}" for g in chosen[:_NAMED])
         more = f" and {len(chosen) - _NAMED} more" if len(chosen) > _NAMED else ""
         st.caption(f"{counted(len(chosen), 'space group')}: {named}{more}")
     return chosen

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from pymatgen.symmetry.groups import SpaceGroup
 
-from core.data.space_groups import CRYSTAL_SYSTEMS, SpaceGroupError, compact, groups_of, parse_groups, symbols
+from core.data.space_groups import SpaceGroupError, compact, groups_of, parse_groups, symbols
+from core.data.symmetry import CRYSTAL_SYSTEMS
 
 
 @pytest.mark.parametrize(
