@@ -39,11 +39,13 @@ def labels(app: AppTest) -> list[str]:
 
 def test_a_pasted_text_is_read_and_found_again_by_its_link(starter: Path) -> None:
     app = open_page("modify", potential="none")
+    next(b for b in app.button if b.label == "Read it").click().run()
+    assert "nothing to read yet" in app.warning[0].value
     app.text_area[0].set_value("nonsense").run()
     assert "pasted text: it is none of CIF" in app.error[0].value
     app.text_area[0].set_value(cif_of(TIB2)).run()
     token = param(app, "start")
-    assert facts(app)["space group"] == "P6/mmm (191)"
+    assert facts(app)["space group"].startswith("P6/mmm (191) :small[within 0.01")
     assert "TiB2" in facts(app)["formula"]
     again = open_page("modify", start=token, potential="none")
     assert facts(again) == facts(app)
@@ -67,7 +69,7 @@ def test_links_to_starts_that_are_gone_are_answered(starter: Path, query: dict[s
 
 
 def test_nonsense_in_the_url_is_met_quietly(starter: Path) -> None:
-    odd = {"n": "99", "mend": "<b>", "ordering": "7", "cell": "x", "symprec": "-1", "groups": "0-999-x",
+    odd = {"n": "99", "mend": "<b>", "ordering": "7", "cell": "x", "symprec": "-1", "groups": "191",
            "count": "9999999", "seed": "²", "relax": "x", "compare": "x", "model": "gone"}  # fmt: skip
     app = open_start(cif_of(TIB2), **odd)
     assert not app.error
@@ -76,6 +78,19 @@ def test_nonsense_in_the_url_is_met_quietly(starter: Path) -> None:
     assert "Write energies" not in said(app)
     wrong = open_start(cif_of(TIB2), changes="soon")
     assert "is no number" in wrong.error[0].value
+    assert "0-999-x" in open_start(cif_of(TIB2), groups="0-999-x").error[0].value
+
+
+def test_another_structure_keeps_what_is_asked(starter: Path) -> None:
+    app = open_start(cif_of(TIB2))
+    app.number_input(key="ask-count").set_value(3).run()
+    app.text_input(key="groups").set_value("191").run()
+    for text in (cif_text(SALT, {}), cif_of(TIB2)):
+        next(b for b in app.button if b.label == "Another structure").click().run()
+        app.text_area[0].set_value(text).run()
+        assert app.text_input(key="ask-changes").value == "-0.1"
+        assert app.text_input(key="groups").value == "191"
+        assert app.number_input(key="ask-count").value == 3
 
 
 def test_a_structure_of_the_store_is_a_start(starter: Path) -> None:
@@ -91,9 +106,9 @@ def test_shared_sites_are_ordered_as_the_user_chooses(starter: Path) -> None:
     assert list(app.dataframe[0].value["ordering"])[:2] == [1, 2]
     assert "Ta4 W4" in facts(app)["formula"]
     second = open_start(alloy.to(fmt="cif"), ordering="2")
-    groups = app.dataframe[0].value["space group"]
+    groups = app.dataframe[0].value["space group within 0.01 Å"]
     for shown, group in zip((app, second), groups, strict=False):
-        assert facts(shown)["space group"].endswith(f"({group})")
+        assert facts(shown)["space group"].partition(" :small")[0].endswith(f"({group})")
 
 
 def test_a_cell_that_is_too_large_is_reduced_by_a_click(starter: Path) -> None:
@@ -137,14 +152,14 @@ def test_wishes_are_in_the_url_and_become_a_job(starter: Path, monkeypatch: pyte
 
     monkeypatch.setattr(queue, "submit", submit)
     app = open_start(
-        cif_text(SALT, {}), groups="225-191", changes="-0.1, -0.2", count="3", relax="none", cell="primitive"
+        cif_text(SALT, {}), groups="225, 191", changes="-0.1, -0.2", count="3", relax="none", cell="primitive"
     )
-    assert app.multiselect(key="ask-groups").value == [225, 191]
+    assert app.text_input(key="groups").value == "225, 191"
     app.number_input(key="ask-count").set_value(2).run()
     assert param(app, "count") == "2"
     next(b for b in app.button if b.label == "Draw 8 candidates").click().run()
     (params,) = asked
-    assert (params.space_groups, params.energy_changes, params.count) == ((225, 191), (-0.1, -0.2), 2)
+    assert (params.space_groups, params.energy_changes, params.count) == ((191, 225), (-0.1, -0.2), 2)
     assert params.relax == "none"
     assert "Ti" in params.cif
     assert list(app.query_params) == ["job"]
