@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from pathlib import Path
 
 import pytest
 from pymatgen.core import Lattice, Structure
+from sqlalchemy import delete
 from streamlit.testing.v1 import AppTest
 
+from core.crystals import pack_cells
+from core.data.starts import crystals_of
 from core.export.bundle import cif_text
 from core.jobs import queue
 from core.workflows.datasets import get_dataset, load_tensors
@@ -16,6 +21,7 @@ from core.workflows.modify import ModifyParams, StartState, modify, start_of
 from core.workflows.starts import keep_text
 from core.workflows.store import store
 from db import jobs as job_rows
+from db.tables import Relaxation
 from tests.data.test_readers import TIB2, cif_of
 from tests.data.test_starts import bare
 from tests.ui.test_pages import open_page, said
@@ -198,3 +204,33 @@ def test_it_goes_on_from_a_candidate_or_from_the_same_start(run: int) -> None:
     app = open_page("modify", job=str(run))
     next(b for b in app.button if b.label.startswith("Other wishes")).click().run()
     assert "Ti4 C4" in facts(app)["formula"]
+
+
+def test_with_both_relaxed_every_column_is_of_the_relaxed_state(run: int) -> None:
+    first, *others = candidates_of(run)
+    start = crystals_of(SALT)
+    larger = crystals_of(Structure(Lattice.cubic(4.3 * 1.1 ** (1 / 3)), SALT.species, SALT.frac_coords))
+    with store().session() as session:
+        folder = Path(str(queue.get(run).folder))
+        values = json.loads((folder / "start.json").read_text())
+        cell = base64.b64encode(pack_cells(start)[0]).decode()
+        (folder / "start.json").write_text(json.dumps(values | {"relaxed": -8.0, "cell": cell}))
+        session.execute(delete(Relaxation).where(Relaxation.candidate_id.in_([first, *others])))
+        session.add(
+            Relaxation(
+                candidate_id=first,
+                method=values["method"],
+                status="converged",
+                total_after=-8.1,
+                cell=pack_cells(larger)[0],
+            )
+        )
+        session.commit()
+    app = open_page("modify", job=str(run))
+    row = app.dataframe[0].value.iloc[0]
+    assert row["moved (Å)"] == pytest.approx(0, abs=1e-4)
+    assert row["volume (%)"] == pytest.approx(10, abs=0.1)
+    assert row["against the start"] == "the same structure" == facts(app)["verdict"]
+    assert facts(app)["volume"] == "+10.0 %"
+    counts = {m.label: m.value for m in app.metric}
+    assert counts["polymorphs below the start"] == "0"
