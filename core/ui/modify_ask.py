@@ -49,7 +49,8 @@ def ask(structure: Structure, name: str, model: LoadedModel, potential: str | No
     """The wishes and a start; the job that runs is in the URL."""
     left, right = st.columns(2, gap="large")
     with left:
-        groups = group_input({})
+        groups = group_input({}, "ask-groups", _first("groups", ""))
+        _remember("groups", st.session_state["ask-groups"], "")
         text = st.text_input(
             "Energy changes, eV/atom", _first("changes", "-0.1"), key="ask-changes",
             placeholder="none in particular; -0.1, -0.2 asks for both",

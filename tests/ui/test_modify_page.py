@@ -90,12 +90,12 @@ def test_nonsense_in_the_url_is_met_quietly(starter: Path) -> None:
 def test_another_structure_keeps_what_is_asked(starter: Path) -> None:
     app = open_start(cif_of(TIB2))
     app.number_input(key="ask-count").set_value(3).run()
-    app.text_input(key="groups").set_value("191").run()
+    app.text_input(key="ask-groups").set_value("191").run()
     for text in (cif_text(SALT, {}), cif_of(TIB2)):
         next(b for b in app.button if b.label == "Another structure").click().run()
         app.text_area[0].set_value(text).run()
         assert app.text_input(key="ask-changes").value == "-0.1"
-        assert app.text_input(key="groups").value == "191"
+        assert app.text_input(key="ask-groups").value == "191"
         assert app.number_input(key="ask-count").value == 3
 
 
@@ -160,7 +160,7 @@ def test_wishes_are_in_the_url_and_become_a_job(starter: Path, monkeypatch: pyte
     app = open_start(
         cif_text(SALT, {}), groups="225, 191", changes="-0.1, -0.2", count="3", relax="none", cell="primitive"
     )
-    assert app.text_input(key="groups").value == "225, 191"
+    assert app.text_input(key="ask-groups").value == "225, 191"
     app.number_input(key="ask-count").set_value(2).run()
     assert param(app, "count") == "2"
     next(b for b in app.button if b.label == "Draw 8 candidates").click().run()
