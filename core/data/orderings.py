@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations, product
 from typing import Any
 
 import numpy as np
 import spglib
 from pymatgen.analysis.ewald import EwaldSummation
+from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Composition, Element, Structure
 
 MAX_WAYS = 5_000  # that are looked at
+MAX_CELLS = 12  # supercells of one size that are looked at
 MAX_SITES = 128  # of the cell, empty ones included
 _WHOLE = 0.06  # of an atom: shares are written with two or three digits
 _SYMPREC = 0.01  # Å
@@ -39,7 +41,7 @@ class Ordering:
 
 @dataclass(frozen=True)
 class Orderings:
-    """found: lowest first; ways: to fill the cell; looked: at so many of them; distinct: by symmetry, of those.
+    """found: lowest first; ways: to fill the cells; looked: at so many of them; distinct: by symmetry, of those.
 
     charges: element -> charge that the order is by, {} where there are none; notes: what was rounded, in sentences
     """
@@ -53,28 +55,62 @@ class Orderings:
 
 
 def orderings(disordered: Structure, most: int = 12, max_atoms: int = 64, seed: int = 0) -> Orderings:
-    """The orderings of a crystal in the smallest cell that its shares allow.
+    """The orderings of a crystal in the smallest cells that its shares allow, all of their shapes together.
 
     most: so many are returned; max_atoms: in their cell; seed: of the draw where there are more than `MAX_WAYS`.
     Raises OrderingError where no cell so small will do.
     """
     structure = disordered.copy()
     structure.remove_oxidation_states()
-    cell, notes = _cell(_with_orbits(structure), max_atoms)
-    groups = _groups(cell)
-    ways = math.prod(_count(wanted) for _, wanted in groups)
+    cells, notes = _cells(_with_orbits(structure), max_atoms)
+    groups = _groups(cells[0])
+    ways = math.prod(_count(wanted) for _, wanted in groups)  # the same in each: they hold the same atoms
+    charges = _charges(_content(groups, cells[0]))
     rng = np.random.default_rng(seed)
+    looked = distinct = 0
+    made: list[tuple[float, int, int, Ordering]] = []
+    for number, cell in enumerate(cells):
+        filled, different, energies = _filled(cell, ways, charges, rng)
+        looked, distinct = looked + len(filled), distinct + len(different)
+        for rank, i in enumerate(np.argsort(energies, kind="stable")[:most].tolist()):
+            one = Ordering(_structure(cell, different[i]), float(energies[i]) if charges else None)
+            made.append((float(energies[i]), rank, number, one))
+    listed = [one for *_, one in sorted(made, key=lambda m: (round(m[0], 7), *m[1:3]))]
+    found = _merged(listed, most) if len(cells) > 1 else listed[:most]
+    if len(found) < most:
+        distinct = len(found)  # all are listed, and what two cells share is one of them
+    lowest = found[0].electrostatic or 0.0
+    found = [o if o.electrostatic is None else replace(o, electrostatic=o.electrostatic - lowest) for o in found]
+    return Orderings(found, ways * len(cells), looked, distinct, charges, notes)
+
+
+def _filled(
+    cell: Structure, ways: int, charges: dict[str, int], rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(M, N) ways to fill a cell that were looked at, (K, N) those that differ, (K,) Ewald's eV/atom or 0."""
+    groups = _groups(cell)
     filled = _all(cell, groups) if ways <= MAX_WAYS else _drawn(cell, groups, rng)
-    distinct = filled[_first_of_each(filled, _permutations(cell), rng)]
-    charges = _charges(_content(groups, cell))
-    energies = _electrostatic(cell, distinct, charges) if charges else None
-    order = np.argsort(energies, kind="stable")[:most] if energies is not None else np.arange(len(distinct))[:most]
-    lowest = 0.0 if energies is None else float(energies[order[0]])
-    found = [
-        Ordering(_structure(cell, distinct[i]), None if energies is None else float(energies[i]) - lowest)
-        for i in order.tolist()
-    ]
-    return Orderings(found, ways, len(filled), len(distinct), charges, notes)
+    different = filled[_first_of_each(filled, _permutations(cell), rng)]
+    return filled, different, _electrostatic(cell, different, charges) if charges else np.zeros(len(different))
+
+
+def _merged(listed: Sequence[Ordering], most: int) -> list[Ordering]:
+    """The first of each that the matcher takes for one crystal: several supercells hold what repeats in a smaller."""
+    fits = StructureMatcher(ltol=0.05, stol=0.05, angle_tol=1, scale=False)
+    found: list[Ordering] = []
+    for one in listed:
+        if len(found) == most:
+            break
+        if not any(_near(one, other) and fits.fit(one.structure, other.structure) for other in found):
+            found.append(one)
+    return found
+
+
+def _near(one: Ordering, other: Ordering) -> bool:
+    """May they be the same, by their energies?"""
+    return (
+        one.electrostatic is None or other.electrostatic is None or abs(one.electrostatic - other.electrostatic) < 1e-4
+    )
 
 
 def _with_orbits(structure: Structure) -> Structure:
@@ -100,8 +136,8 @@ def _dataset(structure: Structure, kinds: np.ndarray) -> spglib.SpglibDataset | 
         return None
 
 
-def _cell(structure: Structure, max_atoms: int) -> tuple[Structure, list[str]]:
-    """The cell as it is, or the smallest supercell in which shares are whole; else the one where they nearly are."""
+def _cells(structure: Structure, max_atoms: int) -> tuple[list[Structure], list[str]]:
+    """The cell as it is, or the supercells of the smallest size in which shares are whole or, else, nearly are."""
     bases = [structure]
     primitive = structure.get_primitive_structure(use_site_props=True)
     bases += [primitive] if len(primitive) < len(structure) else []
@@ -117,13 +153,76 @@ def _cell(structure: Structure, max_atoms: int) -> tuple[Structure, list[str]]:
             f"Its cell holds {fewest:.3g} atoms, and no cell of at most {max_atoms} atoms has its shares whole."
         )
     off, _, _, base, shape = min(tried, key=lambda t: t[:3])
-    cell = base.copy()
+    cells, notes = [base.copy()], []
     if math.prod(shape) > 1:
-        cell.make_supercell(list(shape))
-    notes = [f"The cell was repeated {' × '.join(map(str, shape))} for it."] if math.prod(shape) > 1 else []
+        cells, note = _supercells(base, shape)
+        notes.append(note)
     if off:
         notes.append(f"Shares were rounded to whole sites: the farthest is off by {off:.2f}.")
-    return cell, notes
+    return cells, notes
+
+
+def _supercells(base: Structure, shape: tuple[int, int, int]) -> tuple[list[Structure], str]:
+    """Supercells of one size that symmetry leaves different, the shape first, and what was looked at, in a sentence.
+
+    Every sublattice of the size is one of the Hermite normal forms (Hart and Forcade, Phys. Rev. B 77, 224115 (2008));
+    those along the axes come before oblique ones. There are as many as `MAX_WAYS` fillings allow, `MAX_CELLS` at most.
+    """
+    size = math.prod(shape)
+    forms = [
+        np.diag(shape),
+        *sorted(_hermite(size), key=lambda h: (np.count_nonzero(h - np.diag(np.diag(h))), h.max())),
+    ]
+    data = _dataset(base, np.array(base.site_properties["orbit"]) + 1)
+    # spglib's rotations turn columns of fractional coordinates; rows of a form are vectors of the sublattice
+    rotations = [np.eye(3), *([] if data is None else data.rotations)]
+    known: set[tuple[int, ...]] = set()
+    different = []
+    for form in forms:
+        if tuple(_normal(form).ravel()) not in known:
+            different.append(form)
+            known |= {tuple(_normal(np.rint(form @ r.T).astype(int)).ravel()) for r in rotations}
+    cells = [base.copy().make_supercell(form.tolist(), in_place=False) for form in different[:1]]
+    ways = max(1, math.prod(_count(wanted) for _, wanted in _groups(cells[0])))
+    taken = different[: max(1, min(MAX_CELLS, MAX_WAYS // ways))]
+    for form in taken[1:]:
+        cell = base.copy().make_supercell(form.tolist(), in_place=False)
+        cells.append(cell if np.array_equal(form, np.diag(np.diag(form))) else cell.get_reduced_structure("LLL"))
+    straight = [" × ".join(map(str, np.diag(f))) for f in taken if np.array_equal(f, np.diag(np.diag(f)))]
+    oblique = len(taken) - len(straight)
+    named = ", ".join(straight) + (f" and {oblique} oblique" if oblique else "")
+    left = len(different) - len(taken)
+    what = f"Looked at: the cell repeated {named}"
+    if left:
+        return cells, f"{what}. Left out as too many: {left} of the {len(different)} different supercells of that size."
+    return cells, f"{what}: every supercell of {size} cells that symmetry leaves different."
+
+
+def _hermite(size: int) -> Iterator[np.ndarray]:
+    """Every lower triangular Hermite normal form of a determinant, (3, 3) int."""
+    for a in range(1, size + 1):
+        for c in range(1, size // a + 1):
+            if size % (a * c) == 0:
+                f = size // (a * c)
+                for b, d, e in product(range(a), range(a), range(c)):
+                    yield np.array([[a, 0, 0], [b, c, 0], [d, e, f]])
+
+
+def _normal(rows: np.ndarray) -> np.ndarray:
+    """The lower triangular Hermite normal form of the lattice that integer rows span: equal lattices, equal forms."""
+    m = rows.copy()
+    for column in (2, 1, 0):
+        while np.count_nonzero(m[: column + 1, column]) > 1 or m[column, column] == 0:
+            upper = m[: column + 1]
+            least = min((i for i in range(column + 1) if upper[i, column]), key=lambda i: abs(upper[i, column]))
+            m[[least, column]] = m[[column, least]]
+            for i in range(column):
+                m[i] -= (m[i, column] // m[column, column]) * m[column]
+        m[column] *= np.sign(m[column, column])
+    for i in (1, 2):
+        for j in range(i - 1, -1, -1):
+            m[i] -= (m[i, j] // m[j, j]) * m[j]
+    return m
 
 
 def _shapes(base: Structure, max_atoms: int) -> Iterator[tuple[int, int, int]]:

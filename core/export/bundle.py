@@ -137,7 +137,10 @@ def cif_text(structure: Structure, tags: Mapping[str, str], name: str = "") -> s
 
     It is plain ASCII, as CIF 1.1 asks for.
     """
-    text = str(CifWriter(structure, significant_figures=8))
+    unnamed = structure.copy()
+    for site in unnamed:
+        site.label = None  # labels of a file that was read repeat for what symmetry adds; without, atoms are numbered
+    text = str(CifWriter(unnamed, significant_figures=8))
     items = "".join(f"_subhull_{key}   '{_quoted(value)}'\n" for key, value in tags.items() if value)
     head, mark, rest = text.partition("_symmetry_space_group_name_H-M")
     if name:

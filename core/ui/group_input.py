@@ -16,14 +16,19 @@ _NAMED = 8
 CLEAR = "clear all"
 
 
-def group_input(presets: Mapping[str, Sequence[int]], key: str = "groups") -> tuple[int, ...] | None:
+def group_input(
+    presets: Mapping[str, Sequence[int]], key: str = "groups", first: str | None = None
+) -> tuple[int, ...] | None:
     """Space groups asked for, () for none in particular; None where the text cannot be read, which is said.
 
-    presets: named lists that a click adds as a whole, such as all that a model saw
+    presets: named lists that a click adds as a whole, such as all that a model saw; first: what the field begins with
+    on a page that keeps the URL itself, None where the field is bound to it
     """
+    written = st.session_state.pop(f"{key}-written", False)  # by a click: no first value beside it
     box, find = st.columns([5, 4], vertical_alignment="bottom")
     text = box.text_input(
-        "Space groups", "", key=key, bind="query-params", placeholder="any",
+        "Space groups", "" if written else first or "", key=key, bind="query-params" if first is None else None,
+        placeholder="any",
         help="Numbers, ranges, symbols and crystal systems: 6-10, 225, P6/mmm, cubic. Empty asks for none.",
     )  # fmt: skip
     names = group_names()
@@ -55,6 +60,7 @@ def _add(key: str, groups: Sequence[int]) -> None:
     except SpaceGroupError:
         before = ()
     st.session_state[key] = compact({*before, *groups})
+    st.session_state[f"{key}-written"] = True
 
 
 def _found(key: str) -> None:
@@ -70,5 +76,6 @@ def _clicked(key: str, presets: Mapping[str, Sequence[int]]) -> None:
     st.session_state[f"{key}-add"] = None
     if name == CLEAR:
         st.session_state[key] = ""
+        st.session_state[f"{key}-written"] = True
     elif name is not None:
         _add(key, presets[name] if name in presets else groups_of(name))

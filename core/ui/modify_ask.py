@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import streamlit as st
 from pymatgen.core import Structure
 
@@ -11,8 +9,9 @@ from core.cli.common import duration
 from core.crystals import unpack_cells
 from core.export.bundle import cif_text
 from core.jobs import queue
-from core.ui.conditions import model_picker, parse_energies, sampler_picker, space_group_picker
+from core.ui.conditions import model_picker, parse_energies, sampler_picker
 from core.ui.devices import devices
+from core.ui.group_input import group_input
 from core.ui.widgets import counted, go, plain, selected, sentences
 from core.workflows.chain import MODES
 from core.workflows.datasets import list_datasets
@@ -30,9 +29,9 @@ def potential_picker() -> str | None:
     """Whose energies are shown and taken, None for none; in the URL."""
     usable = {c.key: c.method for c in potential_choices() if not c.problem}
     options = [*usable, "none"]
-    _first("potential", next(iter(usable)), options)
+    first = options.index(_first("potential", options[0], options))
     chosen = st.selectbox(
-        "Energies by", options, format_func=lambda k: usable.get(k, "no potential: draw and judge alone"),
+        "Energies by", options, first, format_func=lambda k: usable.get(k, "no potential: draw and judge alone"),
         key="ask-potential", help="The start and every candidate are evaluated by it, so that they can be compared.",
     )  # fmt: skip
     _remember("potential", chosen, options[0])
@@ -50,12 +49,11 @@ def ask(structure: Structure, name: str, model: LoadedModel, potential: str | No
     """The wishes and a start; the job that runs is in the URL."""
     left, right = st.columns(2, gap="large")
     with left:
-        _first_groups()
-        groups = space_group_picker("ask-groups")
-        _remember("groups", "-".join(map(str, groups)), "")
-        _first("changes", "-0.1")
+        groups = group_input({}, "ask-groups", _first("groups", ""))
+        _remember("groups", st.session_state["ask-groups"], "")
         text = st.text_input(
-            "Energy changes, eV/atom", key="ask-changes", placeholder="none in particular; -0.1, -0.2 asks for both",
+            "Energy changes, eV/atom", _first("changes", "-0.1"), key="ask-changes",
+            placeholder="none in particular; -0.1, -0.2 asks for both",
             help="Negative is more stable. Separated by commas: each is drawn with each space group.",
         )  # fmt: skip
         _remember("changes", text, "-0.1")
@@ -72,6 +70,8 @@ def ask(structure: Structure, name: str, model: LoadedModel, potential: str | No
             seed = _whole("Seed", "seed", 0, 0, 2**31 - 1)
             device = st.selectbox("Device", devices(), key="ask-device")
         place = st.container()
+    if groups is None:
+        return
     with sentences(), place:
         params = ModifyParams(
             model.row.name, cif_text(structure, {}), name, groups, parse_energies(text), count, steps, seed, sampler,
@@ -116,9 +116,10 @@ def _large(changes: list[float], model: LoadedModel) -> list[str]:
 
 def _relax(potential: str | None) -> str:
     """What the potential does with start and candidates alike."""
-    _first("relax", "cell", list(MODES))
+    modes = list(MODES)
     chosen = st.selectbox(
-        "Then", list(MODES), format_func=MODES.__getitem__, key="ask-relax", disabled=potential is None,
+        "Then", modes, modes.index(_first("relax", "cell", modes)), format_func=MODES.__getitem__,
+        key="ask-relax", disabled=potential is None,
         help="The start is treated just as the candidates are, so that the change of energy is a fair one.",
     )  # fmt: skip
     _remember("relax", chosen, "cell")
@@ -127,46 +128,32 @@ def _relax(potential: str | None) -> str:
 
 def _datasets(model: LoadedModel) -> tuple[str, ...]:
     names = [d.name for d in list_datasets() if d.hash != model.row.card.get("dataset_hash")]
-    key = "ask-compare"
-    if key not in st.session_state:
-        st.session_state[key] = [n for n in (selected("compare") or "").split(",") if n in names]
+    first = [n for n in (selected("compare") or "").split(",") if n in names]
     chosen = st.multiselect(
-        "New against", names, key=key, placeholder="what the model learned from alone", disabled=not names,
+        "New against", names, first, key="ask-compare",
+        placeholder="what the model learned from alone", disabled=not names,
         help="Candidates are compared with what the model learned from, and with these datasets.",
     )  # fmt: skip
     _remember("compare", ",".join(chosen), "")
     return tuple(chosen)
 
 
-def _first_groups() -> None:
-    if "ask-groups" not in st.session_state:
-        asked = (selected("groups") or "").split("-")
-        st.session_state["ask-groups"] = [int(g) for g in asked if g.isdecimal() and 1 <= int(g[:4]) <= 230]
-
-
-def _first(name: str, default: Any, options: list[str] | None = None) -> None:
-    """A widget begins with what the URL says of it, else with its default."""
-    key = f"ask-{name}"
-    if key not in st.session_state or (options and st.session_state[key] not in options):
-        wanted = selected(name)
-        st.session_state[key] = wanted if wanted is not None and (not options or wanted in options) else default
+def _first(name: str, default: str, options: list[str] | None = None) -> str:
+    """What the URL says of a widget, else its default: with it a widget begins, also after it was away for a while."""
+    wanted = selected(name)
+    return wanted if wanted is not None and (not options or wanted in options) else default
 
 
 def _whole(label: str, name: str, default: int, least: int, most: int) -> int:
-    key = f"ask-{name}"
-    if key not in st.session_state:
-        text = selected(name) or ""
-        st.session_state[key] = min(max(int(text), least), most) if text.isdecimal() and len(text) < 12 else default
-    value = int(st.number_input(label, least, most, key=key))
+    text = selected(name) or ""
+    first = min(max(int(text), least), most) if text.isascii() and text.isdecimal() and len(text) < 12 else default
+    value = int(st.number_input(label, least, most, first, key=f"ask-{name}"))
     _remember(name, str(value), str(default))
     return value
 
 
 def _switch(label: str, name: str, about: str) -> bool:
-    key = f"ask-{name}"
-    if key not in st.session_state:
-        st.session_state[key] = selected(name) == "1"
-    value = st.toggle(label, key=key, help=about)
+    value = st.toggle(label, selected(name) == "1", key=f"ask-{name}", help=about)
     _remember(name, "1" if value else "", "")
     return value
 

@@ -97,7 +97,7 @@ def _ordered(found: Found, most: int, potential: str | None) -> Structure | None
             {
                 "ordering": range(1, len(structures) + 1),
                 "formula": [s.formula for s in structures],
-                "space group": [group_of(s) or None for s in structures],
+                "space group within 0.01 Å": [group_of(s) or None for s in structures],
                 **(
                     {"electrostatics (eV/atom above the lowest)": [o.electrostatic for o in ways.found]}
                     if ways.charges
@@ -135,7 +135,7 @@ def _about_orderings(
     )
     whole = counted(distinct, "different ordering")
     what = f"{listed} of {whole}" if listed < distinct else whole
-    text = f"{what} ({ways:,} ways to fill the cell{drawn}), {order}. {' '.join(notes)}"
+    text = f"{what} ({ways:,} ways to fill the sites{drawn}), {order}. {' '.join(notes)}"
     return plain(text)
 
 
@@ -188,7 +188,7 @@ def _facts(structure: Structure, symprec: float, potential: str | None) -> Calla
     crystals = crystals_of(structure)
     a, b, c, alpha, beta, gamma = lattice_parameters(crystals.lattice)[0].tolist()
     group = group_of(structure, symprec)
-    named = f"{structure.get_space_group_info(symprec)[0]} ({group})" if group else "none"
+    named = f"{structure.get_space_group_info(symprec)[0]} ({group}) :small[within {symprec:g} Å]" if group else "none"
     facts = {
         "formula": f"{structure.composition.reduced_formula} :small[({structure.formula}, {len(structure)} atoms)]",
         "a, b, c": f"{a:.3f}, {b:.3f}, {c:.3f} Å",

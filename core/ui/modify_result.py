@@ -8,15 +8,15 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from core.crystals import Crystals, to_structures, unpack_cells
-from core.evaluation.displacement import change
+from core.crystals import Crystals, pack_cells, to_structures, unpack_cells
+from core.evaluation.displacement import Change
 from core.evaluation.validity import MEANING
 from core.export.bundle import cif_text
 from core.jobs import queue
 from core.ui.viewer import pair_html
 from core.ui.widgets import energy, go, is_active, page, pages, pick_row, plain, segments, selected_int, sentences
 from core.workflows.export import bundle_zip
-from core.workflows.modified import Reached, reached_of, start_crystal
+from core.workflows.modified import Reached, changes_between, reached_of, start_crystal
 from core.workflows.modify import StartState, start_of
 from core.workflows.relax import method_of
 from core.workflows.starts import heights_above, keep_text
@@ -27,6 +27,7 @@ from db.tables import Candidate, Job, Relaxation
 PAGE = 24
 SIDES = {"relaxed": "both relaxed", "drawn": "both as drawn"}
 _CHANGE = "ΔE reached (eV/atom)"
+_SECONDS = 1.5  # that a page waits for comparisons with the start before it is shown
 
 
 def show_result(job: Job) -> None:
@@ -47,7 +48,7 @@ def _result(job_id: int) -> None:
         return
     side = _side(state, found)
     found = sorted(found, key=lambda r: _order(r, side))
-    _counts(found, state, side)
+    summary = st.container()
     offset = pages(len(found), PAGE, "rows")
     listed = found[offset : offset + PAGE]
     with store().session() as session:
@@ -57,9 +58,17 @@ def _result(job_id: int) -> None:
     listed = [r for r in listed if r.id in known]
     at = _shown(listed)
     above = _above(listed, known, side, method)
-    rows_ = [_row(r, known[r.id], side, height) for r, height in zip(listed, above, strict=True)]
+    moved, waiting = _changes(job, state, side, [known[r.id] for r in listed], relaxed)
+    with summary:
+        _counts(
+            found, state, side, None if offset or waiting else dict(zip((r.id for r in listed), moved, strict=True))
+        )
+    rows_ = [
+        _row(r, known[r.id], relaxed.get(r.id), side, height, one)
+        for r, height, one in zip(listed, above, moved, strict=True)
+    ]
     frame = pd.DataFrame(rows_).dropna(axis=1, how="all")
-    hit = pick_row(frame, f"modified-{job.id}-{offset}-{side}-{at}", _columns(), shown=at, most=310)
+    hit = pick_row(frame, f"modified-{job.id}-{offset}-{side}-{at}", _columns(side), shown=at, most=310)
     if hit is not None:
         go(shown=listed[hit].id)
     st.caption(_about(state, side, method))
@@ -68,6 +77,27 @@ def _result(job_id: int) -> None:
         return  # before and after stand still: a view that is turned is not drawn anew
     _pair(job, known[chosen.id], relaxed.get(chosen.id), state, side, chosen)
     _ways_on(job, known[chosen.id], relaxed.get(chosen.id) if side == "relaxed" else None, [r.id for r in found])
+    if waiting:
+        with st.spinner("The other rows are compared with the start …"):
+            _changes(job, state, side, [known[r.id] for r in listed], relaxed, math.inf)
+        st.rerun()
+
+
+def _changes(
+    job: Job, state: StartState | None, side: str, listed: list[Candidate], relaxed: dict[int, Relaxation],
+    seconds: float = _SECONDS,
+) -> tuple[list[Change | None], bool]:  # fmt: skip
+    """From the start to each candidate, both in the state that is compared; None where there is no such state.
+
+    The second: is something not found yet?
+    """
+    if side == "drawn":
+        return [Change(c.displacement, c.volume_change, c.same_as_start) for c in listed], False
+    start = (state.cell if state else None) or pack_cells(start_crystal(job))[0]
+    cells = [relaxed[c.id].cell if c.id in relaxed else None for c in listed]
+    pairs = [(start, cell) if cell else None for cell in cells]
+    found = changes_between(pairs, seconds)
+    return found, any(pair is not None and one is None for pair, one in zip(pairs, found, strict=True))
 
 
 def _method(job: Job) -> str:
@@ -95,17 +125,35 @@ def _hidden(reached: Reached, side: str) -> bool:
     return side == "drawn" and not reached.valid
 
 
-def _counts(found: list[Reached], state: StartState | None, side: str) -> None:
+def _counts(found: list[Reached], state: StartState | None, side: str, moved: dict[int, Change | None] | None) -> None:
+    """moved: of the first, which are lowest, by id; None where that is not known here."""
     columns = st.columns(4)
     columns[0].metric("candidates", f"{len(found):,}")
     columns[1].metric("valid", f"{sum(r.valid for r in found):,}", help=MEANING)
-    changes = [
-        c for r in found if not _hidden(r, side) and (c := r.relaxed if side == "relaxed" else r.drawn) is not None
-    ]
+    changes = {
+        r.id: c
+        for r in found
+        if not _hidden(r, side) and (c := r.relaxed if side == "relaxed" else r.drawn) is not None
+    }
     if state is None or not changes:
         return
-    columns[2].metric("lower than the start", f"{sum(c < -1e-3 for c in changes):,}", help="by more than 1 meV/atom")
-    columns[3].metric("lowest", f"{_signed(min(changes))} eV/atom", help="against the start, by the same potential")
+    lower = [i for i, c in changes.items() if c < -1e-3]
+    if moved is not None and all(i in moved for i in lower):
+        real = sum((one := moved[i]) is not None and one.same is False for i in lower)
+        again = len(lower) - real
+        columns[2].metric(
+            "polymorphs below the start", f"{real:,}",
+            help=f"Lower by more than 1 meV/atom and a real polymorph. {again:,} more are as low but the start again, "
+            "or could not be compared with it.",
+        )  # fmt: skip
+    else:
+        columns[2].metric(
+            "lower than the start", f"{len(lower):,}",
+            help="By more than 1 meV/atom. Those that are the start again are counted too: the table tells them apart.",
+        )  # fmt: skip
+    columns[3].metric(
+        "lowest", f"{_signed(min(changes.values()))} eV/atom", help="Of all, against the start, by the same potential."
+    )
 
 
 def _signed(value: float | None, digits: int = 3) -> str:
@@ -120,28 +168,38 @@ def _above(listed: list[Reached], known: dict[int, Candidate], side: str, method
     return heights_above(known[listed[0].id].formula, formation, method)[0]
 
 
-def _row(reached: Reached, candidate: Candidate, side: str, above: float | None) -> dict[str, object]:
+def _row(
+    reached: Reached, candidate: Candidate, relaxation: Relaxation | None, side: str, above: float | None,
+    moved: Change | None,
+) -> dict[str, object]:  # fmt: skip
+    """One line; everything that is of a state is of the one that is compared."""
+    relaxed = side == "relaxed"
+    group = candidate.group_found
+    if relaxed:
+        group = relaxation.group_found if relaxation and relaxation.cell else None
+    done = not relaxed or bool(relaxation and relaxation.cell)
+    within = 0.1 if relaxed else candidate.symprec
     return {
         "candidate": f"{candidate.job_id}-{candidate.index}",
-        _CHANGE: reached.relaxed if side == "relaxed" else reached.drawn,
+        _CHANGE: reached.relaxed if relaxed else reached.drawn,
         "ΔE asked (eV/atom)": candidate.energy_asked,
         "above hull (eV/atom)": above,
-        "against the start": verdict(candidate),
-        "moved (Å)": candidate.displacement,
-        "volume (%)": None if candidate.volume_change is None else 100 * candidate.volume_change,
+        "against the start": "…" if done and moved is None else verdict(candidate.valid or (relaxed and done), moved),
+        "moved (Å)": moved.displacement if moved else None,
+        "volume (%)": None if moved is None or moved.volume is None else 100 * moved.volume,
         "group asked": candidate.group_asked,
-        "group found": candidate.group_found,
+        "group found": f"{group} within {within:g} Å" if group and within else group and str(group),
         "state": _state(reached),
         "new": None if candidate.novel is None else "new" if candidate.novel else "known",
         "remark": candidate.problem or None,
     }
 
 
-def verdict(candidate: Candidate) -> str:
+def verdict(valid: bool, moved: Change | None) -> str:
     """Is it the start again? In words."""
-    if not candidate.valid:
+    if not valid:
         return "not valid"
-    return {True: "same structure", False: "a real polymorph", None: "–"}[candidate.same_as_start]
+    return {True: "the same structure", False: "a real polymorph", None: "–"}[moved.same if moved else None]
 
 
 def _state(reached: Reached) -> str:
@@ -150,18 +208,19 @@ def _state(reached: Reached) -> str:
     return reached.status or "as drawn"
 
 
-def _columns() -> dict[str, Any]:
+def _columns(side: str) -> dict[str, Any]:
     formats = {_CHANGE: "%+.4f", "ΔE asked (eV/atom)": "%+.3f", "above hull (eV/atom)": "%.4f", "moved (Å)": "%.2f",
                "volume (%)": "%+.1f"}  # fmt: skip
+    state = "Both relaxed" if side == "relaxed" else "Both as drawn"
     helps = {
         _CHANGE: "The candidate's energy less the start's, by the same potential and after the same work.",
-        "moved (Å)": "Root mean square displacement of the sites as drawn, after the best pairing within each element.",
-        "volume (%)": "As drawn, against the start.",
-        "against the start": "pymatgen's StructureMatcher with the paper's tolerances, as drawn.",
+        "moved (Å)": f"{state}: root mean square displacement of the sites, each paired with the best of its element.",
+        "volume (%)": f"{state}: the candidate's against the start's.",
+        "against the start": f"{state}: pymatgen's StructureMatcher with the paper's tolerances.",
+        "group found": f"{'Relaxed' if side == 'relaxed' else 'As drawn'}, with the tolerance at which it is found.",
     }
-    return {n: st.column_config.NumberColumn(format=f, help=helps.get(n)) for n, f in formats.items()} | {
-        "against the start": st.column_config.TextColumn(help=helps["against the start"])
-    }
+    words = {n: st.column_config.TextColumn(help=helps[n]) for n in ("against the start", "group found")}
+    return {n: st.column_config.NumberColumn(format=f, help=helps.get(n)) for n, f in formats.items()} | words
 
 
 def _about(state: StartState | None, side: str, method: str) -> str:
@@ -171,7 +230,11 @@ def _about(state: StartState | None, side: str, method: str) -> str:
         return "The start has no energy yet."
     if state.drawn is None and state.relaxed is None:
         return f"{plain(method)} has no energy for the start: {plain(state.status)}."
-    how = "The start and the candidates were both relaxed" if side == "relaxed" else "Both are as drawn, not relaxed"
+    how = (
+        "The start and the candidates were both relaxed, and are compared so in every column"
+        if side == "relaxed"
+        else "Both are as drawn, not relaxed"
+    )
     value = state.relaxed if side == "relaxed" else state.drawn
     ended = "" if side == "drawn" or state.status == "converged" else f" The start {plain(state.status)}."
     return f"{how}; energies by {plain(method)}, the start has {energy(value, 4)} (total).{ended}"
@@ -186,7 +249,8 @@ def _pair(
     job: Job, candidate: Candidate, relaxation: Relaxation | None, state: StartState | None, side: str, reached: Reached
 ) -> None:
     """Start and candidate in one linked view, with the energies under each."""
-    relaxed = side == "relaxed"
+    done = relaxation is not None and relaxation.cell is not None
+    relaxed = side == "relaxed" and done  # what was not relaxed is compared with the start as it was given
     with sentences():
         given = start_crystal(job)
         before = unpack_cells([state.cell]) if relaxed and state and state.cell else given
@@ -195,22 +259,22 @@ def _pair(
         if not bool(after.lattice.isfinite().all()):
             st.warning("Its cell is not finite: there is nothing to draw.", icon=":material/info:")
             return
-        moved = change(before, after)
+        (moved,) = changes_between([(pack_cells(before)[0], cell)])
+        assert moved is not None
         words = "relaxed" if relaxed else "as drawn"
-        done = relaxation is not None and relaxation.cell is not None
         given_words = "relaxed" if relaxed and state and state.cell else "as given"
-        after_words = words if done or not relaxed else "as drawn, it was not relaxed"
+        after_words = words if done or side != "relaxed" else "as drawn, it was not relaxed"
         titles = (
             f"before: {str(job.params.get('name'))[:40]}, {given_words}",
             f"after: candidate {candidate.job_id}-{candidate.index}, {after_words}",
         )
         st.iframe(pair_html(before, after, 400, titles), height=400, alt="Before and after in 3D")
-        _beside(state, reached, candidate, relaxed, before, after, moved.displacement, moved.volume, moved.same)
+        _beside(state, reached, candidate, relaxed, before, after, moved)
 
 
 def _beside(
     state: StartState | None, reached: Reached, candidate: Candidate, relaxed: bool, before: Crystals, after: Crystals,
-    displacement: float | None, volume: float | None, same: bool | None,
+    moved: Change,
 ) -> None:  # fmt: skip
     """Numbers of both and of the way between them."""
     from core.data.symmetry import detect_group
@@ -222,7 +286,7 @@ def _beside(
 
     rows_ = {
         "formation energy": [energy(formation(True), 4), energy(formation(False), 4)],
-        "space group (0.1 Å)": [str(detect_group(c, 0, 0.1) or "none") for c in (before, after)],
+        "space group within 0.1 Å": [str(detect_group(c, 0, 0.1) or "none") for c in (before, after)],
         "volume": [f"{float(c.volume[0]) / int(c.natoms[0]):.2f} Å³ per atom" for c in (before, after)],
     }
     left, right = st.columns([3, 2], gap="large")
@@ -231,13 +295,14 @@ def _beside(
     )
     left.table(frame.set_index(""), border="horizontal")
     value = reached.relaxed if relaxed else reached.drawn
-    same_words = {True: "the same structure still", False: "a real polymorph", None: "–"}[same]
     right.table(
         {
             "ΔE asked → reached": f"{_signed(candidate.energy_asked)} → **{_signed(value)}** eV/atom",
-            "sites moved": "–" if displacement is None else f"{displacement:.2f} Å :small[root mean square]",
-            "volume": "–" if volume is None else f"{_signed(100 * volume, 1)} %",
-            "verdict": same_words,
+            "sites moved": "–"
+            if moved.displacement is None
+            else f"{moved.displacement:.2f} Å :small[root mean square]",
+            "volume": "–" if moved.volume is None else f"{_signed(100 * moved.volume, 1)} %",
+            "verdict": verdict(candidate.valid or relaxed, moved),
         },
         border="horizontal",
     )

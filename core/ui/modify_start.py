@@ -75,7 +75,7 @@ def _own() -> None:
         "or paste its text", height=190, key="pasted",
         placeholder="data_TiB2\n_cell_length_a 3.03\n…\n\nor the lines of a POSCAR, or of an extended XYZ",
     )  # fmt: skip
-    st.button("Read it", icon=":material/visibility:")
+    asked = st.button("Read it", icon=":material/visibility:")
     text = decoded(file.getvalue()) if file else pasted
     if text.strip():
         with sentences():
@@ -83,6 +83,13 @@ def _own() -> None:
             with st.spinner("Reading …"):
                 read_text(text, name)  # what holds nothing is said here, and the text stays in its field
             go(*LINKS, *CHOICES, "dataset", start=keep_text(text, name))
+    elif asked or file:
+        st.warning(
+            "There is nothing to read yet: drop a file, or paste the text of one."
+            if file is None
+            else f"{plain(file.name[:80])} is empty.",
+            icon=":material/info:",
+        )
 
 
 def _stored() -> None:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import math
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from core.crystals import Crystals, unpack_cells
+from core.evaluation.displacement import Change, change
 from core.workflows.modify import StartState, parse_start
 from core.workflows.store import store
 from db import modified as rows
@@ -40,6 +45,24 @@ def reached_of(job_id: int, start: StartState | None, method: str) -> list[Reach
 
 def _less(value: float | None, start: float | None) -> float | None:
     return None if value is None or start is None else value - start
+
+
+def changes_between(pairs: Sequence[tuple[bytes, bytes] | None], seconds: float = math.inf) -> list[Change | None]:
+    """From a start to a crystal, as packed cells, for each pair; each is found once.
+
+    None where there is no pair, and for what is not found after so many seconds (the first is always).
+    """
+    end = time.monotonic() + seconds
+    found: list[Change | None] = []
+    for pair in pairs:
+        late = any(found) and time.monotonic() > end
+        found.append(None if pair is None or late else _between(*pair))
+    return found
+
+
+@lru_cache(maxsize=4096)
+def _between(start: bytes, moved: bytes) -> Change:
+    return change(unpack_cells([start]), unpack_cells([moved]))
 
 
 def start_crystal(job: Job) -> Crystals:

@@ -84,6 +84,28 @@ def test_a_cell_is_repeated_until_shares_are_whole() -> None:
     assert "repeated" in found.notes[0]
 
 
+def test_every_shape_of_the_supercell_is_looked_at() -> None:
+    diboride = Structure.from_spacegroup(
+        "P6/mmm", Lattice.hexagonal(3.03, 3.23), [{"Ti": 0.5, "V": 0.5}, "B"], [[0, 0, 0], [1 / 3, 2 / 3, 0.5]]
+    )
+    found = orderings(diboride)
+    # layers along c; stripes within a layer; and stripes that change places from layer to layer
+    assert len(found.found) == found.distinct == 3
+    assert "1 × 1 × 2" in found.notes[0]
+    assert "every supercell of 2 cells" in found.notes[0]
+    groups = sorted(one.structure.get_space_group_info()[1] for one in found.found)
+    assert groups == sorted(
+        by_transformation(diboride * shape) for shape in ((1, 1, 2), (2, 1, 1), [[1, 0, 1], [0, 1, 0], [-1, 0, 1]])
+    )
+
+
+def by_transformation(cell: Structure) -> int:
+    decorated = cell.copy()
+    decorated.add_oxidation_state_by_element({"Ti": 2, "V": 2, "B": -1})
+    group: int = OrderDisorderedStructureTransformation().apply_transformation(decorated).get_space_group_info()[1]
+    return group
+
+
 def test_empty_sites_stay_empty_and_rounding_is_said() -> None:
     carbide = salt({"V": 1})
     carbide.replace_species({"Cl": {"C": 0.875}})

@@ -6,13 +6,14 @@ import csv
 import io
 import json
 import re
+import warnings
 import zipfile
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from ase.io import read as ase_read
-from pymatgen.core import Structure
+from pymatgen.core import Lattice, Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 from pymatgen.io.cif import CifFile
 
@@ -130,3 +131,12 @@ def test_hostile_names_are_harmless(name: str) -> None:
 def test_quotes_in_tags_do_not_end_them() -> None:
     text = cif_text(TIB2, {"note": "it's '\n_cell_length_a 1\n"})
     assert Structure.from_str(text, fmt="cif").matches(TIB2)
+
+
+def test_labels_of_a_cif_are_unique_whatever_the_structure_calls_its_sites() -> None:
+    salt = Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.3), ["Ti", "C"], [[0, 0, 0], [0.5] * 3])
+    named = Structure(salt.lattice, salt.species, salt.frac_coords, labels=["A"] * len(salt))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        assert cif_text(named, {}) == cif_text(salt, {})
+    assert set(named.labels) == {"A"}

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from pathlib import Path
 
 import pytest
 from pymatgen.core import Lattice, Structure
+from sqlalchemy import delete
 from streamlit.testing.v1 import AppTest
 
+from core.crystals import pack_cells
+from core.data.starts import crystals_of
 from core.export.bundle import cif_text
 from core.jobs import queue
 from core.workflows.datasets import get_dataset, load_tensors
@@ -16,6 +21,7 @@ from core.workflows.modify import ModifyParams, StartState, modify, start_of
 from core.workflows.starts import keep_text
 from core.workflows.store import store
 from db import jobs as job_rows
+from db.tables import Relaxation
 from tests.data.test_readers import TIB2, cif_of
 from tests.data.test_starts import bare
 from tests.ui.test_pages import open_page, said
@@ -39,11 +45,13 @@ def labels(app: AppTest) -> list[str]:
 
 def test_a_pasted_text_is_read_and_found_again_by_its_link(starter: Path) -> None:
     app = open_page("modify", potential="none")
+    next(b for b in app.button if b.label == "Read it").click().run()
+    assert "nothing to read yet" in app.warning[0].value
     app.text_area[0].set_value("nonsense").run()
     assert "pasted text: it is none of CIF" in app.error[0].value
     app.text_area[0].set_value(cif_of(TIB2)).run()
     token = param(app, "start")
-    assert facts(app)["space group"] == "P6/mmm (191)"
+    assert facts(app)["space group"].startswith("P6/mmm (191) :small[within 0.01")
     assert "TiB2" in facts(app)["formula"]
     again = open_page("modify", start=token, potential="none")
     assert facts(again) == facts(app)
@@ -67,7 +75,7 @@ def test_links_to_starts_that_are_gone_are_answered(starter: Path, query: dict[s
 
 
 def test_nonsense_in_the_url_is_met_quietly(starter: Path) -> None:
-    odd = {"n": "99", "mend": "<b>", "ordering": "7", "cell": "x", "symprec": "-1", "groups": "0-999-x",
+    odd = {"n": "99", "mend": "<b>", "ordering": "7", "cell": "x", "symprec": "-1", "groups": "191",
            "count": "9999999", "seed": "²", "relax": "x", "compare": "x", "model": "gone"}  # fmt: skip
     app = open_start(cif_of(TIB2), **odd)
     assert not app.error
@@ -76,6 +84,19 @@ def test_nonsense_in_the_url_is_met_quietly(starter: Path) -> None:
     assert "Write energies" not in said(app)
     wrong = open_start(cif_of(TIB2), changes="soon")
     assert "is no number" in wrong.error[0].value
+    assert "0-999-x" in open_start(cif_of(TIB2), groups="0-999-x").error[0].value
+
+
+def test_another_structure_keeps_what_is_asked(starter: Path) -> None:
+    app = open_start(cif_of(TIB2))
+    app.number_input(key="ask-count").set_value(3).run()
+    app.text_input(key="ask-groups").set_value("191").run()
+    for text in (cif_text(SALT, {}), cif_of(TIB2)):
+        next(b for b in app.button if b.label == "Another structure").click().run()
+        app.text_area[0].set_value(text).run()
+        assert app.text_input(key="ask-changes").value == "-0.1"
+        assert app.text_input(key="ask-groups").value == "191"
+        assert app.number_input(key="ask-count").value == 3
 
 
 def test_a_structure_of_the_store_is_a_start(starter: Path) -> None:
@@ -91,9 +112,9 @@ def test_shared_sites_are_ordered_as_the_user_chooses(starter: Path) -> None:
     assert list(app.dataframe[0].value["ordering"])[:2] == [1, 2]
     assert "Ta4 W4" in facts(app)["formula"]
     second = open_start(alloy.to(fmt="cif"), ordering="2")
-    groups = app.dataframe[0].value["space group"]
+    groups = app.dataframe[0].value["space group within 0.01 Å"]
     for shown, group in zip((app, second), groups, strict=False):
-        assert facts(shown)["space group"].endswith(f"({group})")
+        assert facts(shown)["space group"].partition(" :small")[0].endswith(f"({group})")
 
 
 def test_a_cell_that_is_too_large_is_reduced_by_a_click(starter: Path) -> None:
@@ -137,14 +158,14 @@ def test_wishes_are_in_the_url_and_become_a_job(starter: Path, monkeypatch: pyte
 
     monkeypatch.setattr(queue, "submit", submit)
     app = open_start(
-        cif_text(SALT, {}), groups="225-191", changes="-0.1, -0.2", count="3", relax="none", cell="primitive"
+        cif_text(SALT, {}), groups="225, 191", changes="-0.1, -0.2", count="3", relax="none", cell="primitive"
     )
-    assert app.multiselect(key="ask-groups").value == [225, 191]
+    assert app.text_input(key="ask-groups").value == "225, 191"
     app.number_input(key="ask-count").set_value(2).run()
     assert param(app, "count") == "2"
     next(b for b in app.button if b.label == "Draw 8 candidates").click().run()
     (params,) = asked
-    assert (params.space_groups, params.energy_changes, params.count) == ((225, 191), (-0.1, -0.2), 2)
+    assert (params.space_groups, params.energy_changes, params.count) == ((191, 225), (-0.1, -0.2), 2)
     assert params.relax == "none"
     assert "Ti" in params.cif
     assert list(app.query_params) == ["job"]
@@ -183,3 +204,33 @@ def test_it_goes_on_from_a_candidate_or_from_the_same_start(run: int) -> None:
     app = open_page("modify", job=str(run))
     next(b for b in app.button if b.label.startswith("Other wishes")).click().run()
     assert "Ti4 C4" in facts(app)["formula"]
+
+
+def test_with_both_relaxed_every_column_is_of_the_relaxed_state(run: int) -> None:
+    first, *others = candidates_of(run)
+    start = crystals_of(SALT)
+    larger = crystals_of(Structure(Lattice.cubic(4.3 * 1.1 ** (1 / 3)), SALT.species, SALT.frac_coords))
+    with store().session() as session:
+        folder = Path(str(queue.get(run).folder))
+        values = json.loads((folder / "start.json").read_text())
+        cell = base64.b64encode(pack_cells(start)[0]).decode()
+        (folder / "start.json").write_text(json.dumps(values | {"relaxed": -8.0, "cell": cell}))
+        session.execute(delete(Relaxation).where(Relaxation.candidate_id.in_([first, *others])))
+        session.add(
+            Relaxation(
+                candidate_id=first,
+                method=values["method"],
+                status="converged",
+                total_after=-8.1,
+                cell=pack_cells(larger)[0],
+            )
+        )
+        session.commit()
+    app = open_page("modify", job=str(run))
+    row = app.dataframe[0].value.iloc[0]
+    assert row["moved (Å)"] == pytest.approx(0, abs=1e-4)
+    assert row["volume (%)"] == pytest.approx(10, abs=0.1)
+    assert row["against the start"] == "the same structure" == facts(app)["verdict"]
+    assert facts(app)["volume"] == "+10.0 %"
+    counts = {m.label: m.value for m in app.metric}
+    assert counts["polymorphs below the start"] == "0"
