@@ -68,7 +68,7 @@ def differences(found: Comparison) -> pd.DataFrame:
     words("space group", _group)
     words("space group asked", lambda s: group_named(s.row.candidate.group_asked))
     words("energy asked", lambda s: energy(s.row.candidate.energy_asked))
-    words("verdict", lambda s: ", ".join(badges(s.row.candidate)))
+    words("as drawn", lambda s: ", ".join(badges(s.row)))
     return pd.DataFrame(lines, columns=["", names[0], names[1] if names[1] != names[0] else "again", "difference"])
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import streamlit as st
 
 from core.energy.potential import shortest_distances
-from core.ui.candidate_words import NONE, balance, composition, group_named, number, state, verdict
+from core.ui.candidate_words import NONE, balance, composition, group_named, number, state, twins_words, verdict
 from core.ui.crystal_view import show_structure
 from core.ui.hull_view import competitors
 from core.ui.relaxation_player import show_player
@@ -56,6 +56,8 @@ def _facts(row: Row, relaxed: bool, placing: Placing | None) -> dict[str, str]:
         facts["relaxation"] = state(row)
     else:
         facts["energy"] = "not relaxed"
+    if row.twins is not None:
+        facts["as relaxed"] = twins_words(row.twins)
     facts |= _placed(row, placing)
     facts["asked"] = _conditions(row)
     facts["space group"] = _groups(row, relaxed)

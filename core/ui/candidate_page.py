@@ -24,6 +24,7 @@ from core.ui.widgets import counted, go, plain, segments, selected, selected_int
 from core.workflows import candidates as workflow
 from core.workflows.candidates import Row, Scope
 from core.workflows.context import UserError
+from core.workflows.twins import with_twins
 from db.candidate_lists import CandidateFilter, Placing
 
 _STYLE = "<style>.block-container { padding-left: 2.6rem; padding-right: 2.6rem; }</style>"  # the table needs it
@@ -78,7 +79,7 @@ def placing_asked() -> Placing:
 
 def _list(scope: Scope, total: int, everything: int) -> None:
     offset = offset_asked(total)
-    rows = workflow.list_rows(scope, size_asked(), offset)
+    rows = with_twins(workflow.list_rows(scope, size_asked(), offset), scope.placing)
     candidate_table(rows, "candidates", change)
     table_foot(total)
     method = plain(scope.placing.method) if scope.placing else ""
@@ -115,7 +116,8 @@ def _one(scope: Scope, rows: list[Row], offset: int, total: int, where: DeltaGen
         picked = [row for row in rows if row.candidate.id in scope_of(scope).ids]
         row = (picked or rows)[0]
     else:
-        found = [r for r in rows if r.candidate.id == wanted] or workflow.get_rows([wanted], scope.placing)
+        found = [r for r in rows if r.candidate.id == wanted]
+        found = found or with_twins([*rows, *workflow.get_rows([wanted], scope.placing)], scope.placing)[len(rows) :]
         if not found:
             st.warning(f"There is no candidate {wanted}.", icon=":material/info:")
             return

@@ -43,6 +43,10 @@ ORDER_WORDS = {
     "starred": "starred",
     "note": "note",
 }
+VERDICT_HELP = (
+    "valid: as drawn. Relaxed rows: hull phase, repeat: the relaxed crystal against the hull's phases and the rows "
+    "listed here. Other rows: new, unique: as drawn."
+)
 _LARGE_FIRST = {"starred", "verdict", "note"}
 
 
@@ -133,7 +137,7 @@ def _line(row: Row) -> dict[str, Any]:
         ABOVE: row.above,
         ENERGY: after,
         METHOD: relaxation.method.split("-")[0] if relaxation and after is not None else "",
-        VERDICT: badges(candidate),
+        VERDICT: badges(row),
         FOUND: group_words(found) if found else "",
         ASKED: group_words(candidate.group_asked) if candidate.group_asked else "",
         NOTE: candidate.note.replace("\n", " "),
@@ -151,7 +155,7 @@ def column_config(data: pd.DataFrame) -> dict[str, Any]:
         ENERGY: known.NumberColumn(format="%.3f", width=110, help="Formation energy, relaxed"),
         METHOD: known.TextColumn(width=66, help="Whose energy it is; the whole name stands below the table"),
         VERDICT: known.MultiselectColumn(
-            options=list(BADGES), color=list(BADGES.values()), width=168, help="Checked as it was drawn"
+            options=list(BADGES), color=list(BADGES.values()), width=190, help=VERDICT_HELP
         ),
         FOUND: known.TextColumn(width=70, help="Space group found: of the relaxed cell, else as drawn"),
         ASKED: known.TextColumn(width=70, help="Space group asked for"),

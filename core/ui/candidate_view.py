@@ -12,6 +12,7 @@ from core.workflows import candidates as workflow
 from core.workflows.candidates import Scope
 from core.workflows.context import UserError
 from core.workflows.relax import method_of
+from core.workflows.twins import with_twins
 from db.candidate_lists import CandidateFilter, Placing
 from db.tables import Job
 
@@ -32,7 +33,7 @@ def show_run(job: Job) -> None:
     _numbers(found, placing)
     offset = pages(found.count, PAGE, "rows")
     scope = Scope(wanted=wanted, placing=placing, order="above" if found.relaxed else "run")
-    rows = workflow.list_rows(scope, PAGE, offset)
+    rows = with_twins(workflow.list_rows(scope, PAGE, offset), placing)
     data = frame(rows).drop(columns=[STAR, NOTE])  # the page Candidates has them
     event = st.dataframe(
         data,
@@ -60,8 +61,8 @@ def _numbers(found: workflow.Summary, placing: Placing) -> None:
     columns, method = st.columns(6), plain(placing.method)
     columns[0].metric("candidates", f"{found.count:,}")
     columns[1].metric("valid", f"{found.valid:,}", help=MEANING)
-    columns[2].metric("unique", f"{found.unique:,}", help="Valid, and no repeat of another of this run.")
-    columns[3].metric("new", f"{found.novel:,}", help="Valid, and in no dataset they were compared with.")
+    columns[2].metric("unique as drawn", f"{found.unique:,}", help="Valid, and no repeat of another of this run.")
+    columns[3].metric("new as drawn", f"{found.novel:,}", help="Valid, and in no dataset they were compared with.")
     columns[4].metric("relaxed", f"{found.relaxed:,}", help=f"With {method}.")
     columns[5].metric(
         "lowest above hull",

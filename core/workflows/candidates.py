@@ -35,12 +35,30 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
+class Twins:
+    """What the relaxed crystal of a row is, among the rows listed with it and the phases of its hull.
+
+    phase: the hull's phase that it is, "" for none; same: names of the rows that are it; repeat: one of them is first;
+    on_hull: has it a hull whose phases of its formula and energy have cells, so that they were compared?
+    """
+
+    phase: str = ""
+    same: tuple[str, ...] = ()
+    repeat: bool = False
+    on_hull: bool = False
+
+
+@dataclass(frozen=True)
 class Row:
-    """A candidate with its relaxation by the method asked for, and eV/atom above the hull of its system."""
+    """A candidate with its relaxation by the method asked for, and eV/atom above the hull of its system.
+
+    twins: by `core.workflows.twins`; None where it was not compared as relaxed
+    """
 
     candidate: Candidate
     relaxation: Relaxation | None
     above: float | None
+    twins: Twins | None = None
 
     @property
     def name(self) -> str:
