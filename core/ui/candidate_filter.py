@@ -20,7 +20,7 @@ from db import candidates as rows
 from db.candidate_lists import CandidateFilter
 
 FILTERS = ("run", "system", "formula", "below", "model", "asked", "found", "series", "is")
-_PASSING = ("rows", "candidate", "pick", "undo")  # what belongs to the list as it was
+_PASSING = ("rows", "candidate", "undo")  # what belongs to the list as it was
 _VERDICTS: dict[str, tuple[str, bool, str]] = {  # in the URL -> column, value, words
     "usable": ("usable", True, "valid or relaxed"),
     "valid": ("valid", True, "valid"),

@@ -16,6 +16,7 @@ from core.ui.candidate_table import (
     offset_asked,
     order_asked,
     order_choice,
+    picked_asked,
     put_picked,
     size_asked,
     table_foot,
@@ -79,6 +80,9 @@ def placing_asked() -> Placing:
 
 def _list(scope: Scope, total: int, everything: int) -> None:
     offset = offset_asked(total)
+    chosen = scope_of(scope)
+    if list(chosen.ids) != picked_asked():
+        put_picked(chosen.ids)  # what no longer passes the filter is not selected any more
     rows = with_twins(workflow.list_rows(scope, size_asked(), offset), scope.placing)
     candidate_table(rows, "candidates", change)
     table_foot(total)
@@ -88,7 +92,6 @@ def _list(scope: Scope, total: int, everything: int) -> None:
         f"{total:,} of {counted(everything, 'candidate')}. Energies by {method}, {where}. "
         "A click on a header orders all of them, on a cell opens one, on a box selects."
     )
-    chosen = scope_of(scope)
     if scope.wanted.deleted:
         _bin_actions(chosen, total)
         _one(scope, rows, offset, total)

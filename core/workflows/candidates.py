@@ -246,14 +246,27 @@ def star(scope: Scope, starred: bool = True) -> int:
         return rows.star(session, scope.which, starred, scope.placing)
 
 
-def put_note(scope: Scope, text: str) -> int:
-    """Plain text, without control characters but line ends; "" takes it away. Raises UserError where it is too long."""
+def put_note(scope: Scope, text: str, add: bool = False) -> int:
+    """Plain text, without control characters but line ends; "" takes notes away. Returns how many were changed.
+
+    add: under the note that is there, which stays. Raises UserError where a note gets too long.
+    """
     clean = "".join(c for c in text.replace("\r\n", "\n") if c == "\n" or c.isprintable()).strip()
     clean = clean.encode("utf-8", "replace").decode()
     if len(clean) > MAX_NOTE:
         raise UserError(f"A note holds {MAX_NOTE:,} characters; this one has {len(clean):,}.")
+    if add and not clean:
+        return 0
     with store().session() as session:
-        return rows.put_note(session, scope.which, clean, scope.placing)
+        if add and rows.longest_note(session, scope.which, scope.placing) + 1 + len(clean) > MAX_NOTE:
+            raise UserError(f"A note holds {MAX_NOTE:,} characters: one of them has no room for this text.")
+        return rows.put_note(session, scope.which, clean, scope.placing, add)
+
+
+def passing(ids: Sequence[int], wanted: CandidateFilter, placing: Placing | None) -> list[int]:
+    """Those of these ids that pass a filter, in the order given."""
+    with store().session() as session:
+        return rows.passing(session, ids, wanted, placing) if ids else []
 
 
 def delete(scope: Scope) -> tuple[int, int]:
