@@ -23,7 +23,7 @@ def spread(data: pd.DataFrame, title: str) -> Any:
 
     Categories stand in the table's order; a click picks one (`key`).
     """
-    y = alt.Y("value:N", sort=list(data["value"]), title=title, axis=alt.Axis(labelLimit=150, labelOverlap=False))
+    y = alt.Y("value:N", sort=list(data["value"]), title=None, axis=alt.Axis(labelLimit=150, labelOverlap=False))
     scale = alt.Scale(zero=True, nice=False, padding=8)
     axis = alt.X("low:Q", title="energy above hull (eV/atom)", scale=scale)
     tooltip = [
@@ -84,7 +84,7 @@ def validity(data: pd.DataFrame, title: str) -> alt.Chart:
         .mark_bar(cursor="pointer", height=14)
         .encode(
             x=alt.X("share:Q", title="share of the candidates", axis=alt.Axis(format="%"), stack="zero"),
-            y=alt.Y("value:N", sort=order, title=title, axis=alt.Axis(labelLimit=150, labelOverlap=False)),
+            y=alt.Y("value:N", sort=order, title=None, axis=alt.Axis(labelLimit=150, labelOverlap=False)),
             color=alt.Color(
                 "what:N",
                 title=None,

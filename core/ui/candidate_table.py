@@ -15,7 +15,8 @@ from db.candidate_lists import ORDERS
 
 SIZES = (24, 50, 100)
 MAX_PICKED = 200  # in the URL
-_SHOWN = 400  # pixels
+_SHOWN = 300  # pixels: what is opened stands below
+_LINE = 33  # pixels of a row
 
 STAR, ID, FORMULA, ABOVE, ENERGY = "★", "id", "formula", "above hull (eV/atom)", "energy (eV/atom)"
 METHOD, VERDICT, FOUND, ASKED, NOTE = "method", "verdict", "group", "asked", "note"
@@ -109,10 +110,15 @@ def candidate_table(rows: Sequence[Row], key: str, change: Callable[..., None]) 
         selection_default={"selection": {"rows": [i for i, row in enumerate(ids) if row in picked]}},
         key=name,
         column_config=column_config(data),
-        height=min(_SHOWN, 38 + 35 * len(data)),
+        height=table_height(len(data)),
         placeholder="",
         alt="Candidates. Select rows by their box; a click on a header orders, a click on a cell opens a candidate.",
     )
+
+
+def table_height(lines: int, most: int = _SHOWN) -> int:
+    """Pixels of a table whose last row is whole."""
+    return (min(lines, most // _LINE - 1) + 1) * _LINE + 2
 
 
 def frame(rows: Sequence[Row], order: str = "", descending: bool = False) -> pd.DataFrame:

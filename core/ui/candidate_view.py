@@ -6,7 +6,7 @@ import streamlit as st
 
 from core.evaluation.validity import MEANING
 from core.ui.candidate_one import show_one
-from core.ui.candidate_table import NOTE, STAR, column_config, frame
+from core.ui.candidate_table import NOTE, STAR, column_config, frame, table_height
 from core.ui.widgets import energy, page, pages, plain
 from core.workflows import candidates as workflow
 from core.workflows.candidates import Scope
@@ -42,7 +42,7 @@ def show_run(job: Job) -> None:
         selection_mode="single-row",
         key=f"run-{job.id}-{offset}",
         column_config=column_config(data),
-        height=min(300, 38 + 35 * len(data)),
+        height=table_height(len(data)),
         placeholder="",
         alt="What the run has made. Select a row to see its crystal.",
     )

@@ -84,6 +84,18 @@ def number(value: float | None, digits: int = 3, unit: str = "") -> str:
     return f"{shown:.{digits}f}".replace("-", "−") + (f" {unit}" if unit else "")
 
 
+def is_change(candidate: Candidate) -> bool:
+    """Was it made from a start, so that the energy asked for is a change?"""
+    return candidate.same_as_start is not None or candidate.displacement is not None
+
+
+def energy_asked(candidate: Candidate) -> str:
+    """ "−0.700 eV/atom"; of a modification "a change of −0.050 eV/atom"; "" where none was asked for."""
+    if candidate.energy_asked is None:
+        return ""
+    return "a change of " * is_change(candidate) + number(candidate.energy_asked, 3, "eV/atom")
+
+
 def balance(candidate: Candidate) -> str:
     """Do its elements' oxidation states add up?"""
     if candidate.charge_balanced is None:

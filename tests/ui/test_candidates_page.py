@@ -126,10 +126,10 @@ def test_one_candidate_opens_by_its_url_whatever_the_filter(made: list[Candidate
     assert "P2₁/c" in facts
     app = open_page("candidates", candidate=str(made[0].id))
     assert "as relaxed with M" in said(app)
-    press(app, "Next")
+    press(app, "Next candidate")
     assert param(app, "candidate") == str(made[1].id)
-    press(app, "Previous")
-    press(app, "Previous")
+    press(app, "Previous candidate")
+    press(app, "Previous candidate")
     assert param(app, "candidate") == str(made[2].id)
 
 
