@@ -63,7 +63,7 @@ def action_bar(scope: Scope, total: int) -> None:
         if not scope.ids:
             with st.popover(f"All {total:,} that pass …", icon=":material/select_all:"):
                 _for_all(scope, total)
-            st.caption("Nothing is selected: the boxes of the table do.", width="content")
+            st.caption("A click on a header orders all, on a cell opens one, on a box selects.", width="content")
             return
         count = len(scope.ids)
         st.markdown(f"**{count} selected**", width="content")

@@ -13,6 +13,7 @@ GOOD, PLAIN, BAD = "#2e8b57", "#8fb8cc", "#b5535c"
 TICK = "#6fb0cf"
 _ROW = 25  # pixels for a category
 _AXIS = 62  # and for what stands under them
+_LEGEND = 56  # and over them
 SPREAD = ["value", "key", "placed", "lowest", "low", "middle", "high"]
 SHARES = ["value", "key", "what", "count", "share"]
 POINTS = ["key", "name", "formula", "asked", "reached", "above"]
@@ -101,7 +102,7 @@ def validity(data: pd.DataFrame, title: str) -> alt.Chart:
             ],
         )
         .transform_calculate(rank=f"indexof({names}, datum.what)")
-        .properties(height=_height(data.drop_duplicates("value")))
+        .properties(height=_height(data.drop_duplicates("value")) + _LEGEND)
         .add_params(alt.selection_point(name="pick", fields=["key"], on="click"))
     )
 

@@ -28,7 +28,7 @@ from core.workflows.context import UserError
 from core.workflows.twins import with_twins
 from db.candidate_lists import CandidateFilter, Placing
 
-_STYLE = "<style>.block-container { padding-left: 2.6rem; padding-right: 2.6rem; }</style>"  # the table needs it
+_STYLE = "<style>.block-container { padding: 1.6rem 2.6rem 6rem; }</style>"  # the table needs it
 
 
 def show_candidates() -> None:
@@ -43,7 +43,7 @@ def show_candidates() -> None:
         verdict_pills()
     with right:
         hull_choice()
-    left, right, _ = st.columns([2.4, 2.8, 2.8], vertical_alignment="bottom")  # the table's tools hover over the last
+    left, right, about = st.columns([2.4, 2.8, 2.8], vertical_alignment="bottom")
     with left:
         view = segments("Show", views, "show", "rows", "pick", "candidate", of=binned)
     with right:
@@ -63,7 +63,11 @@ def show_candidates() -> None:
         show_plots(found.wanted, placing)
     else:
         name, descending = order_asked()
-        _list(Scope(wanted=found.wanted, placing=placing, order=name, descending=descending), total, everything)
+        scope = Scope(wanted=found.wanted, placing=placing, order=name, descending=descending)
+        where = "all on the chosen hull" if selected_int("hull") is not None else "each system on its own hull by it"
+        method = plain(placing.method)
+        about.caption(f"{total:,} of {counted(everything, 'candidate')}. Energies by {method}, {where}.")
+        _list(scope, total)
 
 
 def placing_asked() -> Placing:
@@ -78,7 +82,7 @@ def placing_asked() -> Placing:
         return workflow.placing_for()
 
 
-def _list(scope: Scope, total: int, everything: int) -> None:
+def _list(scope: Scope, total: int) -> None:
     offset = offset_asked(total)
     chosen = scope_of(scope)
     if list(chosen.ids) != picked_asked():
@@ -86,12 +90,6 @@ def _list(scope: Scope, total: int, everything: int) -> None:
     rows = with_twins(workflow.list_rows(scope, size_asked(), offset), scope.placing)
     candidate_table(rows, "candidates", change)
     table_foot(total)
-    method = plain(scope.placing.method) if scope.placing else ""
-    where = "all on the chosen hull" if selected_int("hull") is not None else "each system on its own hull by it"
-    st.caption(
-        f"{total:,} of {counted(everything, 'candidate')}. Energies by {method}, {where}. "
-        "A click on a header orders all of them, on a cell opens one, on a box selects."
-    )
     if scope.wanted.deleted:
         _bin_actions(chosen, total)
         _one(scope, rows, offset, total)
@@ -100,7 +98,7 @@ def _list(scope: Scope, total: int, everything: int) -> None:
     job_id = selected_int("job")
     if job_id is not None:
         watch_job(job_id, "watched")
-    left, right = st.columns([7, 3], vertical_alignment="center")
+    left, right = st.columns([6, 4], vertical_alignment="center")
     with left:
         panel = panel_asked()
     if panel == "view":

@@ -15,7 +15,7 @@ from db.candidate_lists import ORDERS
 
 SIZES = (24, 50, 100)
 MAX_PICKED = 200  # in the URL
-_SHOWN = 300  # pixels: what is opened stands below
+_SHOWN = 270  # pixels: what is opened stands below
 _LINE = 33  # pixels of a row
 
 STAR, ID, FORMULA, ABOVE, ENERGY = "★", "id", "formula", "above hull (eV/atom)", "energy (eV/atom)"

@@ -26,10 +26,10 @@ def with_twins(rows: Sequence[Row], placing: Placing | None) -> list[Row]:
     """The same rows; each relaxed one says which others of them, and which phases of its hull, are its crystal.
 
     Two are compared where formula and energy (within WINDOW) agree, by the paper's matcher. Of those that are one
-    crystal the lowest is the first, of equal ones (to 1 meV/atom) the one with the lower id.
+    crystal the lowest is the first, of equal ones the one with the lower id.
     """
     relaxed = [row for row in rows if _energy(row) is not None]
-    relaxed.sort(key=lambda row: (round(_energy(row) or 0.0, 3), row.candidate.id))
+    relaxed.sort(key=lambda row: (_energy(row) or 0.0, row.candidate.id))
     phases, until = _phases(relaxed, placing), time.monotonic() + LIMIT_S
     firsts: dict[str, list[Row]] = defaultdict(list)
     kinds: dict[int, list[Row]] = {}  # id of the first one -> all that are its crystal

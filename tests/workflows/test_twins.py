@@ -79,11 +79,13 @@ def test_rows_that_are_not_relaxed_keep_what_was_said_of_the_drawing(var: Path) 
     assert badges(row) == ["valid"]
 
 
-@pytest.mark.parametrize("energies", [(-1.0, -1.0), (-1.0003, -1.0)])
-def test_of_equal_ones_the_lower_id_is_first(var: Path, energies: tuple[float, float]) -> None:
+@pytest.mark.parametrize(("energies", "repeats"), [((-1.0, -1.0), [False, True]), ((-1.0, -1.0003), [True, False])])
+def test_the_lowest_is_first_and_of_equal_ones_the_lower_id(
+    var: Path, energies: tuple[float, float], repeats: list[bool]
+) -> None:
     made = candidates_of_structures([TIB2, TIB2])
-    for candidate, energy in zip(made, reversed(energies), strict=True):
+    for candidate, energy in zip(made, energies, strict=True):
         relaxed(candidate, energy)
     placing = workflow.placing_for("M")
     rows = with_twins(workflow.get_rows([c.id for c in made], placing), placing)
-    assert [bool(r.twins and r.twins.repeat) for r in rows] == [False, True]
+    assert [bool(r.twins and r.twins.repeat) for r in rows] == repeats
