@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, case, delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from db.candidate_lists import CandidateFilter, Placing, filtered, ordered
@@ -101,8 +101,21 @@ def star(session: Session, which: Which, starred: bool, placing: Placing | None 
     return _rows(session.execute(changed.values(starred=starred)))
 
 
-def put_note(session: Session, which: Which, text: str, placing: Placing | None = None) -> int:
-    return _rows(session.execute(update(Candidate).where(_chosen(which, placing)).values(note=text)))
+def put_note(session: Session, which: Which, text: str, placing: Placing | None = None, add: bool = False) -> int:
+    """In the place of the notes they have; add: on a line of its own under them."""
+    note: Any = case((Candidate.note == "", text), else_=Candidate.note + "\n" + text) if add else text
+    return _rows(session.execute(update(Candidate).where(_chosen(which, placing)).values(note=note)))
+
+
+def longest_note(session: Session, which: Which, placing: Placing | None = None) -> int:
+    """Characters of the longest note that one of them has."""
+    return int(session.scalar(select(func.max(func.length(Candidate.note))).where(_chosen(which, placing))) or 0)
+
+
+def passing(session: Session, ids: Sequence[int], wanted: CandidateFilter, placing: Placing | None = None) -> list[int]:
+    """Those of these ids that pass a filter, in the order given."""
+    found = set(session.scalars(filtered([Candidate.id], wanted, placing).where(Candidate.id.in_(list(ids)))))
+    return [i for i in ids if i in found]
 
 
 def put_in_bin(session: Session, which: Which, at: datetime, placing: Placing | None = None) -> int:

@@ -39,6 +39,12 @@ def hull_entries(session: Session, hull_id: int) -> list[HullEntry]:
     return list(session.scalars(query.order_by(HullEntry.above_hull, HullEntry.formula)))
 
 
+def phases_at(session: Session, hull_id: int, formulas: Sequence[str]) -> list[HullEntry]:
+    """Its phases of these reduced formulas, the lowest first."""
+    query = select(HullEntry).where(HullEntry.hull_id == hull_id, HullEntry.formula.in_(formulas))
+    return list(session.scalars(query.order_by(HullEntry.formation)))
+
+
 def drop_hull(session: Session, hull_id: int) -> None:
     session.execute(delete(Hull).where(Hull.id == hull_id))
 

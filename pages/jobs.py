@@ -4,6 +4,7 @@ import pandas as pd
 import streamlit as st
 
 from core.jobs import queue
+from core.ui.job_result import job_result
 from core.ui.widgets import ago, go, header, job_log, pages, selected_int, sentences, watch_job
 from core.workflows.store import store
 from db import jobs as rows
@@ -16,6 +17,7 @@ if job_id is not None:
     with sentences():
         job = queue.get(job_id)
         watch_job(job_id, "job")
+        job_result(job)
         job_log(job)
         with st.expander("Parameters and result"):
             st.json({"parameters": job.params, "result": job.result, "attempts": job.attempts, "owner": job.owner})

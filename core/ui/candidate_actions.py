@@ -58,40 +58,62 @@ def undo_bar() -> None:
 
 
 def action_bar(scope: Scope, total: int) -> None:
-    """Whom the actions are for, and those that need no more than a click."""
-    count = len(scope.ids) or total
+    """What takes no form: on those that are selected at a click, on all that pass only once that is confirmed."""
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        if scope.ids:
-            st.markdown(f"**{count} selected**", width="content")
-            st.button("Clear", key="clear", type="tertiary", on_click=put_picked, args=([],), help="Select none")
-        else:
-            st.markdown(f"**All {count:,} that pass**", width="content", help="Select rows for fewer.")
+        if not scope.ids:
+            with st.popover(f"All {total:,} that pass …", icon=":material/select_all:"):
+                _for_all(scope, total)
+            st.caption("A click on a header orders all, on a cell opens one, on a box selects.", width="content")
+            return
+        count = len(scope.ids)
+        st.markdown(f"**{count} selected**", width="content")
+        st.button("Clear", key="clear", type="tertiary", on_click=put_picked, args=([],), help="Select none")
         st.button("Star", icon=":material/star:", key="star", on_click=_star, args=(scope, True))
         st.button("Unstar", icon=":material/star_border:", key="unstar", on_click=_star, args=(scope, False))
         with st.popover("Note", icon=":material/edit_note:"):
             _note_form(scope, count)
-        if scope.ids:
-            st.button("Delete", icon=":material/delete:", key="delete", on_click=_delete, args=(scope,))
-        else:
-            with st.popover("Delete all", icon=":material/delete:"):
-                st.write(f"All {count:,} that pass the filter go into the bin. Undo brings them back.")
-                st.button(f"Delete {count:,}", key="delete", type="primary", on_click=_delete, args=(scope,))
+        st.button("Delete", icon=":material/delete:", key="delete", on_click=_delete, args=(scope,))
+
+
+def _for_all(scope: Scope, count: int) -> None:
+    """One of the actions on all that pass: chosen first, then confirmed."""
+    what = st.radio(
+        "With all that pass the filter", ["Star", "Unstar", "Note", "Delete"], key="for-all", horizontal=True
+    )
+    if what == "Note":
+        _note_form(scope, count)
+        return
+    if what == "Delete":
+        st.caption("They go into the bin. Undo brings them back.")
+        st.button(f"Delete {count:,}", key="delete-all", type="primary", on_click=_delete, args=(scope,))
+    else:
+        st.button(
+            f"{what} {count:,}", key="star-all", type="primary", on_click=_star, args=(scope, what == "Star")
+        )  # fmt: skip
 
 
 def _note_form(scope: Scope, count: int) -> None:
+    """A note goes under those that are there, unless it is said that it takes their place."""
     key = f"note-all-{hash(scope)}"
 
     def keep() -> None:
+        replaces = bool(st.session_state[f"{key}-replace"])
         try:
-            kept = workflow.put_note(scope, st.session_state[key])
+            kept = workflow.put_note(scope, st.session_state[key], add=not replaces)
         except UserError as error:
             st.toast(str(error), icon=":material/error:")
         else:
             st.toast(f"Noted on {counted(kept, 'candidate')}.", icon=":material/check:")
+            st.session_state[key] = ""
 
     st.text_area(f"Note on {counted(count, 'candidate')}", key=key, max_chars=MAX_NOTE, placeholder="plain text")
-    st.caption("It takes the place of the notes they have; an empty one takes them away.")
-    st.button("Keep the note", key="keep-note", type="primary", on_click=keep)
+    replaces = st.checkbox(
+        "In the place of the notes they have", key=f"{key}-replace", help="An empty one takes them away."
+    )
+    if not replaces:
+        st.caption("It is added under the notes they have.")
+    words = f"Replace the notes of {count:,}" if replaces else f"Add the note to {count:,}"
+    st.button(words, key="keep-note", type="primary", on_click=keep)
 
 
 def _star(scope: Scope, starred: bool) -> None:
@@ -229,7 +251,5 @@ def _plot(scope: Scope, view: HullView) -> None:
 
 
 def scope_of(everything: Scope) -> Scope:
-    """The candidates that are selected, else all that pass the filter."""
-    found = [row.candidate for row in workflow.get_rows(picked_asked(), None)]
-    picked = tuple(c.id for c in found if (c.deleted_at is not None) == everything.wanted.deleted)
-    return replace(everything, ids=picked)
+    """The candidates that are selected and pass the filter, else all that pass."""
+    return replace(everything, ids=tuple(workflow.passing(picked_asked(), everything.wanted, everything.placing)))

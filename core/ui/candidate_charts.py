@@ -13,6 +13,7 @@ GOOD, PLAIN, BAD = "#2e8b57", "#8fb8cc", "#b5535c"
 TICK = "#6fb0cf"
 _ROW = 25  # pixels for a category
 _AXIS = 62  # and for what stands under them
+_LEGEND = 56  # and over them
 SPREAD = ["value", "key", "placed", "lowest", "low", "middle", "high"]
 SHARES = ["value", "key", "what", "count", "share"]
 POINTS = ["key", "name", "formula", "asked", "reached", "above"]
@@ -23,7 +24,7 @@ def spread(data: pd.DataFrame, title: str) -> Any:
 
     Categories stand in the table's order; a click picks one (`key`).
     """
-    y = alt.Y("value:N", sort=list(data["value"]), title=title, axis=alt.Axis(labelLimit=150, labelOverlap=False))
+    y = alt.Y("value:N", sort=list(data["value"]), title=None, axis=alt.Axis(labelLimit=150, labelOverlap=False))
     scale = alt.Scale(zero=True, nice=False, padding=8)
     axis = alt.X("low:Q", title="energy above hull (eV/atom)", scale=scale)
     tooltip = [
@@ -84,7 +85,7 @@ def validity(data: pd.DataFrame, title: str) -> alt.Chart:
         .mark_bar(cursor="pointer", height=14)
         .encode(
             x=alt.X("share:Q", title="share of the candidates", axis=alt.Axis(format="%"), stack="zero"),
-            y=alt.Y("value:N", sort=order, title=title, axis=alt.Axis(labelLimit=150, labelOverlap=False)),
+            y=alt.Y("value:N", sort=order, title=None, axis=alt.Axis(labelLimit=150, labelOverlap=False)),
             color=alt.Color(
                 "what:N",
                 title=None,
@@ -101,7 +102,7 @@ def validity(data: pd.DataFrame, title: str) -> alt.Chart:
             ],
         )
         .transform_calculate(rank=f"indexof({names}, datum.what)")
-        .properties(height=_height(data.drop_duplicates("value")))
+        .properties(height=_height(data.drop_duplicates("value")) + _LEGEND)
         .add_params(alt.selection_point(name="pick", fields=["key"], on="click"))
     )
 

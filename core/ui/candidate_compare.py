@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from core.ui.candidate_drawing import draw_pair
-from core.ui.candidate_words import NONE, badges, composition, group_named, number
+from core.ui.candidate_words import NONE, badges, composition, group_named, is_change, number
 from core.ui.widgets import energy, plain, sentences
 from core.workflows.candidates import Comparison, Side, compare
 from db.candidate_lists import Placing
@@ -52,7 +52,7 @@ def differences(found: Comparison) -> pd.DataFrame:
     def numbers(label: str, value: Callable[[Side], float | None], digits: int) -> None:
         left, right = (value(s) for s in sides)
         gap = None if left is None or right is None else right - left
-        signed = NONE if gap is None else f"{gap:+.{digits}f}".replace("-", "−")
+        signed = NONE if gap is None else f"{round(gap, digits) + 0.0:+.{digits}f}".replace("-", "−")
         lines.append((label, number(left, digits), number(right, digits), signed))
 
     def words(label: str, value: Callable[[Side], str]) -> None:
@@ -67,9 +67,17 @@ def differences(found: Comparison) -> pd.DataFrame:
     words("atoms in the cell", lambda s: str(s.row.candidate.natoms))
     words("space group", _group)
     words("space group asked", lambda s: group_named(s.row.candidate.group_asked))
-    words("energy asked", lambda s: energy(s.row.candidate.energy_asked))
-    words("verdict", lambda s: ", ".join(badges(s.row.candidate)))
+    changes = {is_change(s.row.candidate) for s in sides}
+    for label, change in (("energy asked", False), ("change of energy asked", True)):
+        if change in changes:
+            words(label, lambda s, change=change: _asked(s, change))  # type: ignore[misc]
+    words("as drawn", lambda s: ", ".join(badges(s.row)))
     return pd.DataFrame(lines, columns=["", names[0], names[1] if names[1] != names[0] else "again", "difference"])
+
+
+def _asked(side: Side, change: bool) -> str:
+    candidate = side.row.candidate
+    return energy(candidate.energy_asked) if is_change(candidate) == change else NONE
 
 
 def _formation(side: Side) -> float | None:

@@ -20,17 +20,17 @@ from db import candidates as rows
 from db.candidate_lists import CandidateFilter
 
 FILTERS = ("run", "system", "formula", "below", "model", "asked", "found", "series", "is")
-_PASSING = ("rows", "candidate", "pick", "undo")  # what belongs to the list as it was
+_PASSING = ("rows", "candidate", "undo")  # what belongs to the list as it was
 _VERDICTS: dict[str, tuple[str, bool, str]] = {  # in the URL -> column, value, words
     "usable": ("usable", True, "valid or relaxed"),
     "valid": ("valid", True, "valid"),
-    "new": ("novel", True, "new"),
-    "unique": ("unique", True, "unique"),
+    "new": ("novel", True, "new as drawn"),
+    "unique": ("unique", True, "unique as drawn"),
     "relaxed": ("relaxed", True, "relaxed"),
     "starred": ("starred", True, "starred"),
     "invalid": ("valid", False, "not valid"),
-    "known": ("novel", False, "known already"),
-    "repeats": ("unique", False, "repeats"),
+    "known": ("novel", False, "known as drawn"),
+    "repeats": ("unique", False, "repeats as drawn"),
     "unrelaxed": ("relaxed", False, "not relaxed"),
     "balanced": ("charge_balanced", True, "charge balanced"),
     "unbalanced": ("charge_balanced", False, "charge not balanced"),

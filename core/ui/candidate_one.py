@@ -8,7 +8,17 @@ from collections.abc import Callable
 import streamlit as st
 
 from core.energy.potential import shortest_distances
-from core.ui.candidate_words import NONE, balance, composition, group_named, number, state, verdict
+from core.ui.candidate_words import (
+    NONE,
+    balance,
+    composition,
+    energy_asked,
+    group_named,
+    number,
+    state,
+    twins_words,
+    verdict,
+)
 from core.ui.crystal_view import show_structure
 from core.ui.hull_view import competitors
 from core.ui.relaxation_player import show_player
@@ -56,6 +66,8 @@ def _facts(row: Row, relaxed: bool, placing: Placing | None) -> dict[str, str]:
         facts["relaxation"] = state(row)
     else:
         facts["energy"] = "not relaxed"
+    if row.twins is not None:
+        facts["as relaxed"] = twins_words(row.twins)
     facts |= _placed(row, placing)
     facts["asked"] = _conditions(row)
     facts["space group"] = _groups(row, relaxed)
@@ -81,7 +93,7 @@ def _conditions(row: Row) -> str:
     candidate = row.candidate
     parts = [group_named(candidate.group_asked)] if candidate.group_asked else []
     if candidate.energy_asked is not None:
-        parts.append(f"{energy(candidate.energy_asked)} by {candidate.energy_method or 'an unknown method'}")
+        parts.append(f"{energy_asked(candidate)} by {candidate.energy_method or 'an unknown method'}")
     return ", ".join(parts) or "nothing but the composition"
 
 
@@ -164,5 +176,5 @@ def steps(ids: list[int], current: int, before: Callable[[], int | None], after:
             st.query_params["candidate"] = str(there)
 
     with st.container(horizontal=True, horizontal_alignment="right"):
-        st.button("Previous", icon=":material/chevron_left:", key="one-previous", on_click=step, args=(-1,))
-        st.button("Next", icon=":material/chevron_right:", key="one-next", on_click=step, args=(1,))
+        st.button("Previous candidate", icon=":material/chevron_left:", key="one-previous", on_click=step, args=(-1,))
+        st.button("Next candidate", icon=":material/chevron_right:", key="one-next", on_click=step, args=(1,))

@@ -16,6 +16,7 @@ from core.ui.candidate_table import (
     offset_asked,
     order_asked,
     order_choice,
+    picked_asked,
     put_picked,
     size_asked,
     table_foot,
@@ -24,9 +25,10 @@ from core.ui.widgets import counted, go, plain, segments, selected, selected_int
 from core.workflows import candidates as workflow
 from core.workflows.candidates import Row, Scope
 from core.workflows.context import UserError
+from core.workflows.twins import with_twins
 from db.candidate_lists import CandidateFilter, Placing
 
-_STYLE = "<style>.block-container { padding-left: 2.6rem; padding-right: 2.6rem; }</style>"  # the table needs it
+_STYLE = "<style>.block-container { padding: 1.6rem 2.6rem 6rem; }</style>"  # the table needs it
 
 
 def show_candidates() -> None:
@@ -41,7 +43,7 @@ def show_candidates() -> None:
         verdict_pills()
     with right:
         hull_choice()
-    left, right, _ = st.columns([2.4, 2.8, 2.8], vertical_alignment="bottom")  # the table's tools hover over the last
+    left, right, about = st.columns([2.4, 2.8, 2.8], vertical_alignment="bottom")
     with left:
         view = segments("Show", views, "show", "rows", "pick", "candidate", of=binned)
     with right:
@@ -61,7 +63,11 @@ def show_candidates() -> None:
         show_plots(found.wanted, placing)
     else:
         name, descending = order_asked()
-        _list(Scope(wanted=found.wanted, placing=placing, order=name, descending=descending), total, everything)
+        scope = Scope(wanted=found.wanted, placing=placing, order=name, descending=descending)
+        where = "all on the chosen hull" if selected_int("hull") is not None else "each system on its own hull by it"
+        method = plain(placing.method)
+        about.caption(f"{total:,} of {counted(everything, 'candidate')}. Energies by {method}, {where}.")
+        _list(scope, total)
 
 
 def placing_asked() -> Placing:
@@ -76,18 +82,14 @@ def placing_asked() -> Placing:
         return workflow.placing_for()
 
 
-def _list(scope: Scope, total: int, everything: int) -> None:
+def _list(scope: Scope, total: int) -> None:
     offset = offset_asked(total)
-    rows = workflow.list_rows(scope, size_asked(), offset)
+    chosen = scope_of(scope)
+    if list(chosen.ids) != picked_asked():
+        put_picked(chosen.ids)  # what no longer passes the filter is not selected any more
+    rows = with_twins(workflow.list_rows(scope, size_asked(), offset), scope.placing)
     candidate_table(rows, "candidates", change)
     table_foot(total)
-    method = plain(scope.placing.method) if scope.placing else ""
-    where = "all on the chosen hull" if selected_int("hull") is not None else "each system on its own hull by it"
-    st.caption(
-        f"{total:,} of {counted(everything, 'candidate')}. Energies by {method}, {where}. "
-        "A click on a header orders all of them, on a cell opens one, on a box selects."
-    )
-    chosen = scope_of(scope)
     if scope.wanted.deleted:
         _bin_actions(chosen, total)
         _one(scope, rows, offset, total)
@@ -96,7 +98,7 @@ def _list(scope: Scope, total: int, everything: int) -> None:
     job_id = selected_int("job")
     if job_id is not None:
         watch_job(job_id, "watched")
-    left, right = st.columns([7, 3], vertical_alignment="center")
+    left, right = st.columns([6, 4], vertical_alignment="center")
     with left:
         panel = panel_asked()
     if panel == "view":
@@ -115,7 +117,8 @@ def _one(scope: Scope, rows: list[Row], offset: int, total: int, where: DeltaGen
         picked = [row for row in rows if row.candidate.id in scope_of(scope).ids]
         row = (picked or rows)[0]
     else:
-        found = [r for r in rows if r.candidate.id == wanted] or workflow.get_rows([wanted], scope.placing)
+        found = [r for r in rows if r.candidate.id == wanted]
+        found = found or with_twins([*rows, *workflow.get_rows([wanted], scope.placing)], scope.placing)[len(rows) :]
         if not found:
             st.warning(f"There is no candidate {wanted}.", icon=":material/info:")
             return

@@ -36,8 +36,8 @@ def show_plots(wanted: CandidateFilter, placing: Placing) -> None:
         st.markdown("**Above the hull by composition** :small[the lowest first; click one to filter]")
         _spread("reduced_formula", "composition", placed, placing, version, str)
     with right:
-        st.markdown("**By space group** :small[as drawn; click one to filter]")
-        _spread("group_found", "space group", placed, placing, version, _group)
+        st.markdown("**By space group as drawn** :small[energies are relaxed; click one to filter]")
+        _spread("group_found", "space group as drawn", placed, placing, version, _group)
     left, right = st.columns(2, gap="large")
     with left:
         st.markdown("**Energy asked for and reached** :small[click a dot to open it]")

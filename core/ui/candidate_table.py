@@ -15,7 +15,8 @@ from db.candidate_lists import ORDERS
 
 SIZES = (24, 50, 100)
 MAX_PICKED = 200  # in the URL
-_SHOWN = 400  # pixels
+_SHOWN = 270  # pixels: what is opened stands below
+_LINE = 33  # pixels of a row
 
 STAR, ID, FORMULA, ABOVE, ENERGY = "★", "id", "formula", "above hull (eV/atom)", "energy (eV/atom)"
 METHOD, VERDICT, FOUND, ASKED, NOTE = "method", "verdict", "group", "asked", "note"
@@ -43,6 +44,10 @@ ORDER_WORDS = {
     "starred": "starred",
     "note": "note",
 }
+VERDICT_HELP = (
+    "valid: as drawn. Relaxed rows: hull phase, repeat: the relaxed crystal against the hull's phases and the rows "
+    "listed here. Other rows: new, unique: as drawn."
+)
 _LARGE_FIRST = {"starred", "verdict", "note"}
 
 
@@ -105,10 +110,15 @@ def candidate_table(rows: Sequence[Row], key: str, change: Callable[..., None]) 
         selection_default={"selection": {"rows": [i for i, row in enumerate(ids) if row in picked]}},
         key=name,
         column_config=column_config(data),
-        height=min(_SHOWN, 38 + 35 * len(data)),
+        height=table_height(len(data)),
         placeholder="",
         alt="Candidates. Select rows by their box; a click on a header orders, a click on a cell opens a candidate.",
     )
+
+
+def table_height(lines: int, most: int = _SHOWN) -> int:
+    """Pixels of a table whose last row is whole."""
+    return (min(lines, most // _LINE - 1) + 1) * _LINE + 2
 
 
 def frame(rows: Sequence[Row], order: str = "", descending: bool = False) -> pd.DataFrame:
@@ -133,7 +143,7 @@ def _line(row: Row) -> dict[str, Any]:
         ABOVE: row.above,
         ENERGY: after,
         METHOD: relaxation.method.split("-")[0] if relaxation and after is not None else "",
-        VERDICT: badges(candidate),
+        VERDICT: badges(row),
         FOUND: group_words(found) if found else "",
         ASKED: group_words(candidate.group_asked) if candidate.group_asked else "",
         NOTE: candidate.note.replace("\n", " "),
@@ -151,7 +161,7 @@ def column_config(data: pd.DataFrame) -> dict[str, Any]:
         ENERGY: known.NumberColumn(format="%.3f", width=110, help="Formation energy, relaxed"),
         METHOD: known.TextColumn(width=66, help="Whose energy it is; the whole name stands below the table"),
         VERDICT: known.MultiselectColumn(
-            options=list(BADGES), color=list(BADGES.values()), width=168, help="Checked as it was drawn"
+            options=list(BADGES), color=list(BADGES.values()), width=190, help=VERDICT_HELP
         ),
         FOUND: known.TextColumn(width=70, help="Space group found: of the relaxed cell, else as drawn"),
         ASKED: known.TextColumn(width=70, help="Space group asked for"),

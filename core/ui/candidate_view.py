@@ -6,12 +6,13 @@ import streamlit as st
 
 from core.evaluation.validity import MEANING
 from core.ui.candidate_one import show_one
-from core.ui.candidate_table import NOTE, STAR, column_config, frame
+from core.ui.candidate_table import NOTE, STAR, column_config, frame, table_height
 from core.ui.widgets import energy, page, pages, plain
 from core.workflows import candidates as workflow
 from core.workflows.candidates import Scope
 from core.workflows.context import UserError
 from core.workflows.relax import method_of
+from core.workflows.twins import with_twins
 from db.candidate_lists import CandidateFilter, Placing
 from db.tables import Job
 
@@ -39,7 +40,7 @@ def show_run(job: Job) -> None:
     _numbers(found, placing)
     offset = pages(found.count, PAGE, "rows")
     scope = Scope(wanted=wanted, placing=placing, order="above" if found.relaxed else "run")
-    rows = workflow.list_rows(scope, PAGE, offset)
+    rows = with_twins(workflow.list_rows(scope, PAGE, offset), placing)
     data = frame(rows).drop(columns=[STAR, NOTE])  # the page Candidates has them
     event = st.dataframe(
         data,
@@ -48,7 +49,7 @@ def show_run(job: Job) -> None:
         selection_mode="single-row",
         key=f"run-{job.id}-{offset}",
         column_config=column_config(data),
-        height=min(300, 38 + 35 * len(data)),
+        height=table_height(len(data)),
         placeholder="",
         alt="What the run has made. Select a row to see its crystal.",
     )
@@ -67,8 +68,8 @@ def _numbers(found: workflow.Summary, placing: Placing) -> None:
     columns, method = st.columns(6), plain(placing.method)
     columns[0].metric("candidates", f"{found.count:,}")
     columns[1].metric("valid", f"{found.valid:,}", help=MEANING)
-    columns[2].metric("unique", f"{found.unique:,}", help="Valid, and no repeat of another of this run.")
-    columns[3].metric("new", f"{found.novel:,}", help="Valid, and in no dataset they were compared with.")
+    columns[2].metric("unique as drawn", f"{found.unique:,}", help="Valid, and no repeat of another of this run.")
+    columns[3].metric("new as drawn", f"{found.novel:,}", help="Valid, and in no dataset they were compared with.")
     columns[4].metric("relaxed", f"{found.relaxed:,}", help=f"With {method}.")
     columns[5].metric(
         "lowest above hull",

@@ -165,7 +165,9 @@ def counted(number: int, thing: str) -> str:
 
 def energy(value: float | None, digits: int = 3) -> str:
     """ "−0.412 eV/atom", or a dash."""
-    return "–" if value is None else f"{value:.{digits}f} eV/atom".replace("-", "−")
+    if value is None:
+        return "–"
+    return f"{round(value, digits) + 0.0:.{digits}f} eV/atom".replace("-", "−")  # no minus before a zero
 
 
 def watch_job(job_id: int, key: str) -> None:
@@ -362,11 +364,11 @@ def pages(total: int, size: int, key: str) -> int:
         return 0
     current = min(max(1, selected_int(key) or 1), count)
     left, middle, right = st.columns([1, 2, 1], vertical_alignment="center")
-    if left.button("Previous", key=f"{key}-previous", disabled=current == 1, icon=":material/chevron_left:"):
+    if left.button("Previous page", key=f"{key}-previous", disabled=current == 1, icon=":material/chevron_left:"):
         go(**{key: current - 1})
     first = (current - 1) * size
     middle.caption(f"{first + 1:,} to {min(first + size, total):,} of {total:,}")
-    if right.button("Next", key=f"{key}-next", disabled=current == count, icon=":material/chevron_right:"):
+    if right.button("Next page", key=f"{key}-next", disabled=current == count, icon=":material/chevron_right:"):
         go(**{key: current + 1})
     return first
 

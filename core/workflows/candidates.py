@@ -35,12 +35,30 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
+class Twins:
+    """What the relaxed crystal of a row is, among the rows listed with it and the phases of its hull.
+
+    phase: the hull's phase that it is, "" for none; same: names of the rows that are it; repeat: one of them is first;
+    on_hull: has it a hull whose phases of its formula and energy have cells, so that they were compared?
+    """
+
+    phase: str = ""
+    same: tuple[str, ...] = ()
+    repeat: bool = False
+    on_hull: bool = False
+
+
+@dataclass(frozen=True)
 class Row:
-    """A candidate with its relaxation by the method asked for, and eV/atom above the hull of its system."""
+    """A candidate with its relaxation by the method asked for, and eV/atom above the hull of its system.
+
+    twins: by `core.workflows.twins`; None where it was not compared as relaxed
+    """
 
     candidate: Candidate
     relaxation: Relaxation | None
     above: float | None
+    twins: Twins | None = None
 
     @property
     def name(self) -> str:
@@ -228,14 +246,27 @@ def star(scope: Scope, starred: bool = True) -> int:
         return rows.star(session, scope.which, starred, scope.placing)
 
 
-def put_note(scope: Scope, text: str) -> int:
-    """Plain text, without control characters but line ends; "" takes it away. Raises UserError where it is too long."""
+def put_note(scope: Scope, text: str, add: bool = False) -> int:
+    """Plain text, without control characters but line ends; "" takes notes away. Returns how many were changed.
+
+    add: under the note that is there, which stays. Raises UserError where a note gets too long.
+    """
     clean = "".join(c for c in text.replace("\r\n", "\n") if c == "\n" or c.isprintable()).strip()
     clean = clean.encode("utf-8", "replace").decode()
     if len(clean) > MAX_NOTE:
         raise UserError(f"A note holds {MAX_NOTE:,} characters; this one has {len(clean):,}.")
+    if add and not clean:
+        return 0
     with store().session() as session:
-        return rows.put_note(session, scope.which, clean, scope.placing)
+        if add and rows.longest_note(session, scope.which, scope.placing) + 1 + len(clean) > MAX_NOTE:
+            raise UserError(f"A note holds {MAX_NOTE:,} characters: one of them has no room for this text.")
+        return rows.put_note(session, scope.which, clean, scope.placing, add)
+
+
+def passing(ids: Sequence[int], wanted: CandidateFilter, placing: Placing | None) -> list[int]:
+    """Those of these ids that pass a filter, in the order given."""
+    with store().session() as session:
+        return rows.passing(session, ids, wanted, placing) if ids else []
 
 
 def delete(scope: Scope) -> tuple[int, int]:

@@ -126,10 +126,10 @@ def test_one_candidate_opens_by_its_url_whatever_the_filter(made: list[Candidate
     assert "P2₁/c" in facts
     app = open_page("candidates", candidate=str(made[0].id))
     assert "as relaxed with M" in said(app)
-    press(app, "Next")
+    press(app, "Next candidate")
     assert param(app, "candidate") == str(made[1].id)
-    press(app, "Previous")
-    press(app, "Previous")
+    press(app, "Previous candidate")
+    press(app, "Previous candidate")
     assert param(app, "candidate") == str(made[2].id)
 
 
@@ -166,6 +166,42 @@ def test_stars_and_notes_of_those_that_are_selected(made: list[Candidate]) -> No
     app = open_page("candidates", candidate=str(made[1].id))
     assert HOSTILE in app.dataframe[0].value["note"].tolist()
     assert "owned" not in said(app), "a note is shown as text in the table and in its box alone"
+
+
+def starred(made: list[Candidate]) -> list[bool]:
+    with store().session() as session:
+        return [c.starred for c in rows.get_candidates(session, [c.id for c in made])]
+
+
+def test_a_filter_keeps_the_selection_as_far_as_it_passes_and_nothing_acts_on_all_at_a_click(
+    made: list[Candidate],
+) -> None:
+    workflow.star(Scope(ids=(made[0].id,)))
+    app = open_page("candidates", pick=f"{made[0].id},{made[1].id}")
+    next(t for t in app.text_input if t.label == "Formula").set_value("TiB2").run()
+    assert param(app, "pick") == str(made[0].id)
+    assert "**1 selected**" in said(app)
+    press(app, "Clear")
+    labels = [b.label for b in app.button]
+    assert "Star 2" in labels, "all that pass, behind a popover"
+    assert not {"Unstar", "Delete", "Delete 2"} & set(labels)
+    assert starred(made) == [True, False, False, False]
+    press(app, "Star 2")
+    assert starred(made) == [True, False, True, False]
+
+
+def test_a_note_on_many_is_added_to_those_they_have(made: list[Candidate]) -> None:
+    workflow.put_note(Scope(ids=(made[0].id,)), "mine")
+    app = open_page("candidates", formula="TiB2")
+    app.radio(key="for-all").set_value("Note").run()
+    next(t for t in app.text_area if t.label == "Note on 2 candidates").set_value("all").run()
+    press(app, "Add the note to 2")
+    notes = [r.candidate.note for r in workflow.get_rows([c.id for c in made], None)]
+    assert notes == ["mine\nall", "", "all", ""]
+    next(t for t in app.text_area if t.label == "Note on 2 candidates").set_value("new").run()
+    next(c for c in app.checkbox if c.label.startswith("In the place")).check().run()
+    press(app, "Replace the notes of 2")
+    assert workflow.get_rows([made[0].id], None)[0].candidate.note == "new"
 
 
 @pytest.mark.parametrize("panel", ["view", "grid", "compare", "relax", "hull", "take", "vasp"])

@@ -216,7 +216,7 @@ def test_samples_stand_beside_their_targets(starter: Path) -> None:
     app = open_page("train", job=str(job_id))
     assert said(app).count("green-badge[match]") == 1
     assert said(app).count("match by the field's tolerances") == 1
-    button(app, "Next")
+    button(app, "Next page")
     assert param(app, "samples") == "2"
     assert said(app).count("no match") == 2
 

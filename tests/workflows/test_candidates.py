@@ -137,6 +137,12 @@ def test_notes_are_plain_text_of_bounded_length(var: Path) -> None:
     assert row.candidate.note == "look\nagain[31m <b>Å</b>"
     with pytest.raises(UserError, match="2,000 characters"):
         workflow.put_note(scope, "x" * (MAX_NOTE + 1))
+    assert workflow.put_note(scope, "more", add=True) == 1
+    (row,) = workflow.get_rows(scope.ids, None)
+    assert row.candidate.note == "look\nagain[31m <b>Å</b>\nmore"
+    with pytest.raises(UserError, match="no room"):
+        workflow.put_note(scope, "x" * (MAX_NOTE - 3), add=True)
+    assert workflow.put_note(scope, " ", add=True) == 0
     assert workflow.put_note(Scope(), "") == 1
     assert workflow.star(scope) == 1
     assert workflow.star(scope) == 0
