@@ -71,6 +71,8 @@ def test_a_list_is_worked_through(app: AppServer, watched: Watched) -> None:
     expect(page.get_by_role("button", name="Star", exact=True)).to_have_count(1)  # that of the opened one
     click_table(page, 16, 0, f"**pick={made[0].id}**")
     click_table(page, 16, 2, re.compile(rf"pick={made[0].id}(,|%2C){made[3].id}"))
+    expect(page.get_by_text("2 selected")).to_be_visible()
+    settle(page)
     page.get_by_test_id("stMain").get_by_text("Compare", exact=True).click()
     expect(page.get_by_text("The same structure")).to_be_visible()
     page.reload()
