@@ -7,6 +7,8 @@ from dataclasses import dataclass, fields
 from importlib import import_module
 from typing import Any
 
+from core.workflows.context import UserError
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -24,10 +26,16 @@ class Kind:
         return function
 
     def parse(self, values: dict[str, Any]) -> Any:
-        """The params dataclass from its JSON form; keys that it no longer has are left out."""
+        """The params dataclass from its JSON form; keys that it no longer has are left out.
+
+        Raises UserError where one that it needs is missing.
+        """
         cls = _load(self.params)
         known = {f.name for f in fields(cls)}
-        return cls(**{k: _tuples(v) for k, v in values.items() if k in known})
+        try:
+            return cls(**{k: _tuples(v) for k, v in values.items() if k in known})
+        except TypeError as error:
+            raise UserError("The settings of this job are not whole: start a new one.") from error
 
 
 KINDS = {

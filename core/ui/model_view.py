@@ -21,13 +21,18 @@ from db.tables import Model
 
 MOST_TO_DOWNLOAD = 1024**3  # bytes
 _COLUMNS = {  # pixels: all of them stand beside each other on a laptop
-    "task": st.column_config.Column(width=92),
-    "method": st.column_config.Column(width=92),
-    "network": st.column_config.Column(width=120),
-    "parameters (M)": st.column_config.NumberColumn(format="%.2f", width=100),
-    "dataset": st.column_config.Column(width=72),
-    "match rate (paper)": st.column_config.NumberColumn(format="%.1f %%", help="on validation structures", width=118),
-    "validation loss": st.column_config.NumberColumn(format="%.4f", width=98),
+    "task": st.column_config.Column(width=84),
+    "method": st.column_config.Column(width=84),
+    "network": st.column_config.Column(width=112),
+    "parameters (M)": st.column_config.NumberColumn("params (M)", format="%.2f", width=76),
+    "dataset": st.column_config.Column(width=66),
+    "match rate (paper)": st.column_config.NumberColumn(
+        "match (paper)",
+        format="%.1f %%",
+        help="Match rate on validation structures, by the paper's tolerances.",
+        width=94,
+    ),
+    "validation loss": st.column_config.NumberColumn("val. loss", format="%.4f", width=72),
     "made": st.column_config.Column(width=86),
 }
 

@@ -166,7 +166,11 @@ def _samples(job_id: int, active: bool) -> None:
 
 
 def _settings(job: Job) -> None:
-    params: TrainParams = KINDS["train"].parse(job.params)
+    with sentences():
+        _show_settings(KINDS["train"].parse(job.params))
+
+
+def _show_settings(params: TrainParams) -> None:
     plan = plan_of(params)
     lines = {"dataset": params.dataset, "task": params.task}
     budget = [
