@@ -157,7 +157,7 @@ def _counts(found: list[Reached], state: StartState | None, side: str, moved: di
 
 
 def _signed(value: float | None, digits: int = 3) -> str:
-    return "–" if value is None else f"{value:+.{digits}f}".replace("-", "−")
+    return "–" if value is None else f"{round(value, digits) + 0.0:+.{digits}f}".replace("-", "−")
 
 
 def _above(listed: list[Reached], known: dict[int, Candidate], side: str, method: str) -> list[float | None]:
