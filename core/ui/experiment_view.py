@@ -28,7 +28,11 @@ def experiment_table() -> None:
     numbers = [c for c in grid.columns if c in UNITS]
     styled = grid.style.map(lambda v: _BELOW if v < 0 else "", subset=numbers).format("{:.1f}", numbers, na_rep="–")
     st.dataframe(
-        styled, hide_index=True, height=min(420, 40 + 35 * len(grid)), alt="Lowest energies above the hull in meV/atom"
+        styled,
+        hide_index=True,
+        height=min(420, 40 + 35 * len(grid)),
+        placeholder="–",
+        alt="Lowest energies above the hull in meV/atom",
     )
     with st.expander("The candidates behind it"):
         st.dataframe(
