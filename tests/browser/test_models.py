@@ -33,6 +33,7 @@ def test_a_model_goes_out_and_comes_back_and_is_measured(app: AppServer, watched
     page.get_by_role("button", name="Add the model").click()
     page.wait_for_url(re.compile("model=came"))
     expect(page.get_by_role("heading", name="came back")).to_be_visible()
+    expect(page.get_by_test_id("stStatusWidget")).to_have_count(0)  # a click while the page is drawn may be lost
 
     page.get_by_role("radio", name="Evaluate", exact=True).or_(page.get_by_text("Evaluate", exact=True)).first.click()
     page.wait_for_url("**show=evaluations**")
