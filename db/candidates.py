@@ -34,18 +34,9 @@ def unique_cells(session: Session, job_id: int, reduced_formula: str) -> list[by
     return list(session.scalars(query.where(Candidate.unique.is_(True)).order_by(Candidate.id)))
 
 
-def page_candidates(
-    session: Session,
-    wanted: CandidateFilter,
-    limit: int = 50,
-    offset: int = 0,
-    order: str = "run",
-    descending: bool = False,
-    placing: Placing | None = None,
-) -> list[Candidate]:
-    """A page of candidates; orders are those of `db.candidate_lists`, by default the newest run first."""
-    ids = ordered_ids(session, wanted, limit, offset, order, descending, placing)
-    return get_candidates(session, ids, deleted=None)
+def page_candidates(session: Session, wanted: CandidateFilter, limit: int = 50, offset: int = 0) -> list[Candidate]:
+    """A page of candidates, the newest run first."""
+    return get_candidates(session, ordered_ids(session, wanted, limit, offset), deleted=None)
 
 
 def ordered_ids(

@@ -17,6 +17,8 @@ SIZES = (24, 50, 100)
 MAX_PICKED = 200  # in the URL
 _SHOWN = 270  # pixels: what is opened stands below
 _LINE = 33  # pixels of a row
+_TURN = "table-turn"  # counts the selections that were not made in the table
+_DRAWN = "table-drawn"  # the key of the table that was drawn last
 
 STAR, ID, FORMULA, ABOVE, ENERGY = "★", "id", "formula", "above hull (eV/atom)", "energy (eV/atom)"
 METHOD, VERDICT, FOUND, ASKED, NOTE = "method", "verdict", "group", "asked", "note"
@@ -100,7 +102,8 @@ def candidate_table(rows: Sequence[Row], key: str, change: Callable[..., None]) 
     order, descending = order_asked()
     ids = [row.candidate.id for row in rows]
     picked = picked_asked()
-    name = f"{key}-{hash((tuple(ids), order, descending, '' if picked else 'none'))}"
+    name = f"{key}-{hash((tuple(ids), order, descending))}-{st.session_state.get(_TURN, 0)}"
+    st.session_state[_DRAWN] = name
     data = frame(rows, order, descending)
     st.dataframe(
         data,
@@ -171,7 +174,12 @@ def column_config(data: pd.DataFrame) -> dict[str, Any]:
 
 
 def _clicked(key: str, ids: Sequence[int], columns: Sequence[str], change: Callable[..., None]) -> None:
-    """Put what was clicked now into the URL. The table remembers old clicks, so only what is new counts."""
+    """Put what was clicked now into the URL. The table remembers old clicks, so only what is new counts.
+
+    A browser that is still busy says once more what was clicked in a table that another one has replaced.
+    """
+    if key != st.session_state.get(_DRAWN):
+        return
     selection = st.session_state[key]["selection"]
     if header := list(selection.get("columns", [])):
         order, descending = order_asked()
@@ -186,11 +194,16 @@ def _clicked(key: str, ids: Sequence[int], columns: Sequence[str], change: Calla
         st.query_params.pop("do", None)
     st.session_state[f"{key}-cells"] = cells
     chosen = [ids[i] for i in selection.get("rows", []) if i < len(ids)]
-    put_picked([i for i in picked_asked() if i not in ids] + chosen)
+    _keep([i for i in picked_asked() if i not in ids] + chosen)
 
 
 def put_picked(ids: Sequence[int]) -> None:
-    """Keep a selection in the URL."""
+    """Keep a selection in the URL, for a new table: the browser gives an old one back the rows it had selected."""
+    st.session_state[_TURN] = st.session_state.get(_TURN, 0) + 1
+    _keep(ids)
+
+
+def _keep(ids: Sequence[int]) -> None:
     if ids:
         st.query_params["pick"] = ",".join(map(str, ids[:MAX_PICKED]))
     else:

@@ -78,7 +78,7 @@ def candidates_of(job_id: int) -> list[int]:
     """Ids of a run's candidates, in order."""
     with store().session() as session:
         wanted = rows.CandidateFilter(job_id=job_id)
-        return [c.id for c in rows.page_candidates(session, wanted, limit=MAX_CANDIDATES)]
+        return rows.ordered_ids(session, wanted, limit=MAX_CANDIDATES)
 
 
 def levels_for(params: GenerateParams) -> list[Level]:
