@@ -68,7 +68,7 @@ def test_a_list_is_worked_through(app: AppServer, watched: Watched) -> None:
     page.get_by_role("button", name="Undo").click()
     expect(page.get_by_text("3 of 4 candidates.")).to_be_visible()
     expect(page.get_by_role("button", name="All 3 that pass")).to_be_visible()
-    expect(page.get_by_role("button", name="Starred", exact=True)).to_be_visible()  # the first is open, its star is back
+    expect(page.get_by_role("button", name="Starred", exact=True)).to_be_visible()  # the first is open
     click_table(page, 16, 0, f"**pick={made[0].id}**")
     click_table(page, 16, 2, re.compile(rf"pick={made[0].id}(,|%2C){made[3].id}"))
     expect(page.get_by_text("2 selected")).to_be_visible()
