@@ -20,8 +20,8 @@ from core.data.supercells import changed, filled, metric_of, supercells
 
 _SUPERCELLS = 8  # of the target's, the nearest in their edges
 _BASES = 32  # of the target, the nearest in shape
-_WORK = 150_000  # distances between atoms that are looked at before atoms are paired
-_PAIRED = 4  # bases and origins whose atoms are paired
+_WORK = 60_000  # distances between atoms that are looked at before atoms are paired
+_PAIRED = 2  # bases and origins whose atoms are paired
 _ROUNDS = 3
 
 

@@ -12,12 +12,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from safetensors import safe_open
 
 from core.data.matrix import element_table
+from core.data.pairs import fits_ahead
 from core.data.tensors import TensorData, read_tensors
 from core.models.checkpoint import save_model
 from core.models.registry import build_network
@@ -46,6 +48,8 @@ def train(asked: argparse.Namespace) -> None:
     except ValueError as error:
         raise ValueError(f"{asked.data} is no file that `dataset export --tensors` wrote, or it is damaged.") from error
     plan = make_plan(asked.task, asked.method, asked.network, asked.preset, vars(asked))
+    if plan.task == "modification" and data.fits is None and asked.processes > 1:
+        data = replace(data, fits=fits_ahead(data, asked.processes))
     learning, validation = make_sources(plan, data)
     torch.manual_seed(asked.seed)
     network = build_network(plan.network, plan.network_config, lambda: _tables(asked.data))
@@ -105,6 +109,7 @@ def _arguments() -> argparse.Namespace:
     for name in ("loss", "geometry", "schedule", "precision", "pairs"):
         parser.add_argument(f"--{name}", default="")
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--processes", type=int, default=1, help="cores to fit pairs for modification on beforehand")
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
 

@@ -17,12 +17,13 @@ from core.workflows.chain import MODES
 from core.workflows.datasets import list_datasets
 from core.workflows.design_cost import cost_of
 from core.workflows.models import LoadedModel, unfamiliar
-from core.workflows.modify import ModifyParams, modifier, parse_start, plan
+from core.workflows.modify import ModifyParams, modifier, parse_start, plan, sites_of
 from core.workflows.relax import potential_choices
 
 _SYMMETRISE = (
     "Sites and cell are moved onto the space group asked for, if a tolerance finds it; the table says how far."
 )
+_TIMES = {1: "as the start", 2: "doubled", 3: "tripled", 4: "fourfold"}
 
 
 def potential_picker() -> str | None:
@@ -57,6 +58,7 @@ def ask(structure: Structure, name: str, model: LoadedModel, potential: str | No
             help="Negative is more stable. Separated by commas: each is drawn with each space group.",
         )  # fmt: skip
         _remember("changes", text, "-0.1")
+        cells = _cells(len(structure), sites_of(model))
         a, b = st.columns(2)
         with a:
             count = _whole("Candidates of each", "count", 8, 1, 1000)
@@ -75,7 +77,7 @@ def ask(structure: Structure, name: str, model: LoadedModel, potential: str | No
     with sentences(), place:
         params = ModifyParams(
             model.row.name, cif_text(structure, {}), name, groups, parse_energies(text), count, steps, seed, sampler,
-            symmetrise=symmetrise, compare=compare, potential=potential, relax=relax,
+            cells, symmetrise=symmetrise, compare=compare, potential=potential, relax=relax,
         )  # fmt: skip
         _start(params, structure, model, device)
 
@@ -84,12 +86,13 @@ def _start(params: ModifyParams, structure: Structure, model: LoadedModel, devic
     """Count, time, warnings, button. Raises UserError."""
     start = parse_start(params.cif, params.name)
     wishes = plan(params, start, unpack_cells([start.cell]))
-    formula, natoms = structure.composition.reduced_formula, len(structure)
-    cost = cost_of(model.drawn_by(params.sampler), [natoms] * min(len(wishes), 1000), params.steps, params, device)
-    scale = len(wishes) / min(len(wishes), 1000)
+    formula = structure.composition.reduced_formula
+    sizes = [len(w.numbers) for w in wishes[:: -(-len(wishes) // 1000)]]
+    cost = cost_of(model.drawn_by(params.sampler), sizes, params.steps, params, device)
+    scale = len(wishes) / len(sizes)
     relaxing = f", of which relaxing {duration(cost.relax_s * scale)}" if cost.relax_s else ""
     changes = list(params.energy_changes)
-    for sentence in unfamiliar(model, formula, natoms, list(params.space_groups), []) + _large(changes, model):
+    for sentence in unfamiliar(model, formula, max(sizes), list(params.space_groups), []) + _large(changes, model):
         st.warning(plain(sentence), icon=":material/info:")
     if st.button(
         f"Draw {counted(len(wishes), 'candidate')}", type="primary", icon=":material/transform:", width="stretch"
@@ -100,6 +103,21 @@ def _start(params: ModifyParams, structure: Structure, model: LoadedModel, devic
         f"Changes are on the scale of {plain(model.row.energy_method or 'no method')}, which {plain(model.row.name)} "
         "learned from."
     )
+
+
+def _cells(natoms: int, most: int) -> tuple[int, ...]:
+    """How many times the start's content a result holds; in the URL, as the start by default."""
+    fit = [n for n in _TIMES if n == 1 or n * natoms <= most]
+    asked = (_first("cells", "1")).split(",")
+    chosen = st.pills(
+        "Cell size of the result", fit, selection_mode="multi", default=[n for n in fit if str(n) in asked] or [1],
+        format_func=lambda n: f"{_TIMES[n]} · {counted(n * natoms, 'atom')}", key=f"ask-cells-{natoms}",
+        help="Many polymorphs need a larger cell than the start's. The start is given to the model in its most compact "
+        "cell of each size; energies are per atom and stay what they are.",
+    )  # fmt: skip
+    cells = tuple(n for n in fit if n in chosen) or (1,)
+    _remember("cells", ",".join(map(str, cells)), "1")
+    return cells
 
 
 def _large(changes: list[float], model: LoadedModel) -> list[str]:
