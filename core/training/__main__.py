@@ -102,7 +102,7 @@ def _arguments() -> argparse.Namespace:
         parser.add_argument(f"--{name}", type=int)
     for name in ("minutes", "learning-rate", "clip", "weight-decay", "ema", "drop", "noise"):
         parser.add_argument(f"--{name}", type=float)
-    for name in ("loss", "geometry", "schedule", "precision", "pairs"):
+    for name in ("loss", "geometry", "schedule", "path", "precision", "pairs"):
         parser.add_argument(f"--{name}", default="")
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--seed", type=int, default=0)

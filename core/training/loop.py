@@ -216,7 +216,8 @@ class Training:
         generator = torch.Generator(self.fabric.device).manual_seed(seed)
         x0 = self.sampler.start(batch.conditions, Noise(batch.target.mask, generator))
         t = self.sampler.times(len(batch), generator)
-        state, target = self.sampler.training_target(x0, batch.target, t)
+        x1 = self.sampler.pair(x0, batch.target, batch.conditions.numbers)
+        state, target = self.sampler.training_target(x0, x1, t)
         conditions = batch.conditions
         if drop:
             kept = torch.rand(len(batch), 2, generator=generator, device=generator.device) >= drop

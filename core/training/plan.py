@@ -57,7 +57,7 @@ def make_plan(task: str, method: str, network: str, preset: str, given: Mapping[
     said = {k: v for k, v in given.items() if v is not None and v != ""}
     defaults = hyperparameters(network, preset, method)
     values = defaults | {k: v for k, v in said.items() if k in defaults}
-    sampler = sampler_for(task, method, **{k: values[k] for k in ("geometry", "noise", "schedule")})
+    sampler = sampler_for(task, method, **{k: values[k] for k in ("geometry", "noise", "schedule", "path")})
     network_config = configure(network, preset, **needs(sampler))
     _check(values)
     known = {f.name for f in fields(TrainConfig)}
