@@ -23,6 +23,7 @@ from core.training.devices import Fleet, launch, memory_mb
 from core.training.losses import LOSSES
 from core.training.presets import TrainConfig
 from core.training.sampling import Sampling
+from core.training.templates import TemplateSource
 
 __all__ = ["BEST", "CHECKPOINT", "Report", "TrainConfig", "Training", "TrainingError"]
 _SEEDS = 2**31 - 1
@@ -77,7 +78,7 @@ class Training:
         )
         self._alone = _Plain(self.network)  # for validation, by the first process only
         self.model, self.optimizer = self.fabric.setup(_Plain(self.network), optimizer)
-        resident = self.fabric.device.type == "cuda"
+        resident = self.fabric.device.type == "cuda" and not isinstance(train, TemplateSource)
         self.train: Source = Resident.of(train.at(0), self.fabric.device) if resident else train
         self.validation = validation
         self.average = self._weights() if not config.ema else {k: v.clone() for k, v in self._weights().items()}

@@ -18,6 +18,7 @@ from core.training.data import GenerationSource, ModificationSource, Source
 from core.training.devices import resolve
 from core.training.losses import LOSSES
 from core.training.presets import TrainConfig, hyperparameters
+from core.training.templates import TemplateSource, TemplateStarts
 
 
 @dataclass(frozen=True)
@@ -66,15 +67,17 @@ def make_plan(task: str, method: str, network: str, preset: str, given: Mapping[
     return Plan(task, method, network, values, sampler, as_values(network_config), config)
 
 
-def make_sources(plan: Plan, data: TensorData) -> tuple[Source, Source | None]:
+def make_sources(plan: Plan, data: TensorData, templates: TemplateStarts | None = None) -> tuple[Source, Source | None]:
     """What is learned from, and what is validated on: of pairs the lowest-energy ones, as in the paper.
 
-    The second is None where there is nothing held out. Raises ValueError where a dataset has no pairs.
+    templates: starts for generation, beside noise. The second is None where there is nothing held out. Raises ValueError
+    where a dataset has no pairs.
     """
     learning, validation = data.part(TRAIN), data.part(VALIDATION)
     if plan.task == "generation":
         held_out = GenerationSource(data.crystals, validation, plan.cell) if len(validation) else None
-        return GenerationSource(data.crystals, learning, plan.cell), held_out
+        source = GenerationSource(data.crystals, learning, plan.cell)
+        return (TemplateSource.of(source, templates, plan.config.seed) if templates else source), held_out
     groups = pair_groups(data, learning, PAIRS[plan.values["pairs"]])
     if not len(groups.sizes):
         raise ValueError(

@@ -7,7 +7,7 @@ One network learns both: every other batch begins at noise, the rest at template
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from core.crystals import Crystals
+from core.data.encoding import encode
 from core.models.checkpoint import read_tensor_file
-from core.training.data import Examples, Source, generation_examples, modification_examples
+from core.training.data import Examples, GenerationSource, generation_examples
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,33 +71,18 @@ class TemplateStarts:
 class TemplateSource:
     """Structures as targets; every other batch starts from a template of each, where there is one.
 
-    source: the same structures from noise; rows: (R,) of the dataset, as `source` has them; groups: (R,) and energies:
-    (R,) eV/atom of the targets; chosen: (R,) the template of each in this epoch, -1 for none
+    source: the same structures from noise; chosen: (R,) the template of each in this epoch, -1 for none; `at` draws it
     """
 
-    source: Source
+    source: GenerationSource
     starts: TemplateStarts
-    rows: Tensor
-    groups: Tensor
-    energies: Tensor
+    seed: int
     chosen: Tensor
-    cell: str
-    seed: int = 0
 
     @classmethod
-    def of(
-        cls,
-        source: Source,
-        starts: TemplateStarts,
-        rows: Tensor,
-        groups: Tensor,
-        energies: Tensor,
-        cell: str,
-        seed: int,
-    ) -> TemplateSource:
+    def of(cls, source: GenerationSource, starts: TemplateStarts, seed: int) -> TemplateSource:
         """Ready for the first epoch."""
-        none = torch.full((len(rows),), -1, dtype=torch.int64)
-        return cls(source, starts, rows, groups, energies, none, cell, seed).at(0)
+        return cls(source, starts, seed, torch.full((len(source),), -1, dtype=torch.int64)).at(0)
 
     @property
     def sizes(self) -> Tensor:
@@ -108,14 +94,12 @@ class TemplateSource:
     def at(self, epoch: int) -> TemplateSource:
         """Another template of each target, drawn by the seed."""
         rng = np.random.default_rng([self.seed, epoch])
-        rows = self.rows.numpy()
+        rows = self.source.rows.numpy()
         row = self.starts.row.numpy()
         first, last = np.searchsorted(row, rows, "left"), np.searchsorted(row, rows, "right")
         drawn = first + (rng.random(len(rows)) * (last - first)).astype(np.int64)
         chosen = torch.from_numpy(np.where(last > first, drawn, -1))
-        return TemplateSource(
-            self.source, self.starts, self.rows, self.groups, self.energies, chosen, self.cell, self.seed
-        )
+        return TemplateSource(self.source, self.starts, self.seed, chosen)
 
     def __getitem__(self, index: Tensor) -> Examples:
         """From noise or from templates: the batch's own numbers decide, so that it comes out the same again."""
@@ -124,10 +108,8 @@ class TemplateSource:
         if int(index.sum()) % 2 or not len(able):
             return self.source[index]
         start, target = self.starts.crystals(self.chosen[able])
-        group, energy = self.groups[able], self.energies[able]
-        asked = Crystals(target.frac, target.lattice, target.numbers, group, energy)
-        from_noise = generation_examples(asked, self.cell)
-        zero = torch.zeros_like(energy)
-        given = Crystals(start.frac, start.lattice, start.numbers, group, zero)
-        pairs = modification_examples(given, asked, self.cell)  # from zero: the energy itself, not its change
-        return Examples(from_noise.target, pairs.conditions, from_noise.natoms)
+        known = self.source.structures[self.source.rows[able]]
+        asked = replace(target, group=known.group, energy=known.energy)
+        examples = generation_examples(asked, self.source.cell)
+        conditions = replace(examples.conditions, start=encode(start, self.source.cell))
+        return Examples(examples.target, conditions, examples.natoms)
