@@ -8,7 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from core.data.pairs import PAIRS, align, draw_pairs, lowest_energy_pairs, pair_groups
+from core.data.fitted_pairs import PairCells
+from core.data.pairs import PAIRS, PairRules, draw_pairs, lowest_energy_pairs, pair_groups
 from core.data.tensors import TRAIN, VALIDATION, TensorData
 from core.models.registry import as_values, configure
 from core.samplers.geometry import CELLS
@@ -70,21 +71,23 @@ def make_plan(task: str, method: str, network: str, preset: str, given: Mapping[
 def make_sources(plan: Plan, data: TensorData, templates: TemplateStarts | None = None) -> tuple[Source, Source | None]:
     """What is learned from, and what is validated on: of pairs the lowest-energy ones, as in the paper.
 
-    templates: starts for generation, beside noise. The second is None where there is nothing held out. Raises ValueError
-    where a dataset has no pairs.
+    templates: starts for generation, beside noise. The second is None where there is nothing held out. Raises
+    ValueError where a dataset has no pairs.
     """
     learning, validation = data.part(TRAIN), data.part(VALIDATION)
     if plan.task == "generation":
         held_out = GenerationSource(data.crystals, validation, plan.cell) if len(validation) else None
         source = GenerationSource(data.crystals, learning, plan.cell)
         return (TemplateSource.of(source, templates, plan.config.seed) if templates else source), held_out
-    groups = pair_groups(data, learning, PAIRS[plan.values["pairs"]])
+    rules = PAIRS[plan.values["pairs"]]
+    groups = pair_groups(data, learning, rules)
     if not len(groups.sizes):
         raise ValueError(
-            "This dataset has nothing to learn modification from: it needs formulas with two or more structures of one "
-            "cell size and with energies."
+            "This dataset has nothing to learn modification from: it needs formulas with two or more structures with "
+            "energies of one source" + (", of one cell size." if rules.same_size else ".")
         )
-    fixed = lowest_energy_pairs(pair_groups(data, validation))
+    fixed = lowest_energy_pairs(pair_groups(data, validation, PairRules(same_size=rules.same_size)))
+    cells = PairCells(data.crystals, data.fits)
 
     def draw(epoch: int) -> Tensor:
         return draw_pairs(groups, plan.config.seed, epoch)
@@ -92,8 +95,8 @@ def make_sources(plan: Plan, data: TensorData, templates: TemplateStarts | None 
     def same(_: int) -> Tensor:
         return fixed
 
-    learned = ModificationSource(data.crystals, draw, align, draw(0), plan.cell)
-    return learned, ModificationSource(data.crystals, same, align, fixed, plan.cell) if len(fixed) else None
+    learned = ModificationSource(cells, draw, draw(0), plan.cell)
+    return learned, ModificationSource(cells, same, fixed, plan.cell) if len(fixed) else None
 
 
 def _check(values: Mapping[str, Any]) -> None:
