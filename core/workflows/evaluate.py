@@ -85,6 +85,7 @@ def evaluate(params: EvaluateParams, context: Context) -> dict[str, Any]:
         "split": params.split,
         "skipped": targets.skipped,
         "structures": targets.available,
+        "pairs_left_out": targets.left_out,
         "steps": params.steps,
         "seed": params.seed,
         "seconds_sampling": round(run.seconds_sampling, 3),
@@ -149,7 +150,7 @@ class Run:
     def _begin(self, index: torch.Tensor, pool: MatchPool | None) -> _Batch:
         """Draw for these targets and hand over what is to be matched."""
         target = self.targets[index]
-        problems = self.drawer.refuses(target)
+        problems = self.drawer.refuses(target if self.targets.starts is None else self.targets.start(index))
         able = torch.tensor([i for i, problem in enumerate(problems) if not problem], dtype=torch.int64)
         times = self.params.samples
         started = time.monotonic()
@@ -216,7 +217,7 @@ class Run:
                 Outcome(
                     row,
                     self.targets.labels[int(self.targets.rows[row])],
-                    int((numbers > 0).sum()),
+                    int(self.targets.natoms[row]),
                     len(set(numbers.tolist()) - {0}),
                     int(batch.target.group[i]),
                     tuple(p in valid for p in places),
