@@ -35,6 +35,7 @@ _RECIPE = {
     "geometry": "geometry",
     "noise": "blur of the start",
     "schedule": "noise schedule",
+    "path": "way from noise to crystal",
     "precision": "precision",
     "pairs": "pairs of polymorphs",
     "seed": "seed",
