@@ -46,7 +46,7 @@ class EvaluateParams:
     task: "generation" or "modification", "" for what the model does; a baseline that does both generates
     also: further matchers, reported beside `matcher` for the same samples
     atoms: smallest and largest cell, () for all; formulas: "even" or "odd" for half of a dataset's formulas, by their
-    number in it: one half to choose by, the other to be scored once
+    number in it (with one formula, half of its structures): one half to choose by, the other to be scored once
     """
 
     model: str
@@ -139,7 +139,8 @@ def narrowed(targets: Targets, params: EvaluateParams) -> Targets:
         keep &= (targets.natoms >= params.atoms[0]) & (targets.natoms <= params.atoms[1])
     if params.formulas:
         data = load_tensors(get_dataset(params.dataset))
-        keep &= data.formula[targets.rows] % 2 == HALVES[params.formulas]
+        number = data.formula[targets.rows] if len(data.formulas) > 1 else targets.rows
+        keep &= number % 2 == HALVES[params.formulas]
     if not keep.any():
         raise UserError("No structure has these numbers of atoms in that part: allow others.")
     return targets.where(keep)
