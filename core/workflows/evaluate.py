@@ -41,6 +41,7 @@ class EvaluateParams:
     conditions: what is given besides the cell's content, which always is: "space-group", "energy" (eV/atom; for a
     modifier the change); samples: drawn for each target; limit: targets, 0 for all, else so many drawn by the seed
     task: "generation" or "modification", "" for what the model does; a baseline that does both generates
+    hold_group: a generator starts on the space group that is given and keeps it
     """
 
     model: str
@@ -54,6 +55,7 @@ class EvaluateParams:
     steps: int = 50
     seed: int = 0
     task: str = ""
+    hold_group: bool = False
 
 
 def usual_steps(model: str) -> int:
@@ -68,7 +70,7 @@ def evaluate(params: EvaluateParams, context: Context) -> dict[str, Any]:
     Raises UserError.
     """
     check_params(params)
-    drawer = find_drawer(params.model, params.conditions)
+    drawer = find_drawer(params.model, params.conditions, params.hold_group)
     task = _task(params, drawer)
     pairs = task == "modification"
     targets = find_targets(params.data, params.dataset, params.split, pairs, drawer.method, context)
@@ -81,6 +83,7 @@ def evaluate(params: EvaluateParams, context: Context) -> dict[str, Any]:
         "model_hash": drawer.hash,
         "task": task,
         "conditions": list(params.conditions),
+        "hold_group": params.hold_group,
         "data": params.dataset or ", ".join(Path(f).name for f in params.data),
         "split": params.split,
         "skipped": targets.skipped,
