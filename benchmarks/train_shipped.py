@@ -1,4 +1,6 @@
-"""The models that ship, trained again: `python -m benchmarks.train_shipped NAME --store DIR [--device cuda] [--minutes M]`.
+"""The models that ship, trained again.
+
+    python -m benchmarks.train_shipped NAME --store DIR [--device cuda] [--minutes M]
 
 NAME is generator, modifier, perov_5 or carbon_24. The data comes from SUBHULL_SHARED into the store DIR, and from there
 into one tensor file; `core.training` trains on it (or goes on from its checkpoint), and the model goes with its card to

@@ -38,8 +38,8 @@ def draw_crystals(
     on_step(steps done) may return True to stop early. Random numbers are drawn on the processor, so that a GPU starts
     from the same ones.
     start: where the way begins, instead of the sampler's own x0
-    operations: what each crystal is brought onto and then kept on all the way. Raises ValueError where the sampler
-    cannot (`keeps_symmetry`).
+    operations: of the start, or where there is none of `conditions.start`: what each crystal is brought onto, noise
+    about it too, and kept on all the way. Raises ValueError where the sampler cannot (`keeps_symmetry`).
     """
     device = next(network.parameters()).device
     noise = Noise.seeded(conditions.mask, seeds)
@@ -50,7 +50,7 @@ def draw_crystals(
     else:
         if not keeps_symmetry(sampler):
             raise ValueError("this method cannot keep a space group: it does not move by velocities around the cell")
-        network_kept = kept(network, operations.to(device))
-        state = sampler.sample(network_kept, network_kept.enter(state), asked, steps, on_step, noise)
-        state = network_kept.leave(state)
+        held = kept(network, operations.to(device))
+        around = asked.start if start is None else None
+        state = held.leave(sampler.sample(held, held.enter(state, around), asked, steps, on_step, noise))
     return decode(state.to("cpu"), conditions, CELLS[sampler.geometry])

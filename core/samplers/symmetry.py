@@ -71,12 +71,20 @@ class Kept:
         answer = self._network(replace(state, lattice=self._log_metric(state.lattice)), t, conditions)
         return replace(answer, frac=self._even(answer.frac), lattice=self._pulled(state.lattice, answer.lattice))
 
-    def enter(self, state: State) -> State:
-        """A state of the usual kind in the chart T, moved onto its operations: near-by symmetric, or the same."""
+    def enter(self, state: State, around: State | None = None) -> State:
+        """A state of the usual kind in the chart T, moved onto its operations.
+
+        around: a nearly symmetric state that this one is noise about, however much; without it the state itself has to
+        be nearly symmetric
+        """
         exponent, whole = _exponent(state.lattice)
         g = torch.linalg.matrix_exp(exponent)
         chart = whole * _log(self._inverse @ g @ self._inverse.mT) / (2 * SPREAD)
-        return replace(state, frac=self._placed(state), lattice=self._even_cell(chart).to(state.lattice.dtype))
+        frac = self._placed(state if around is None else around)
+        if around is not None:
+            delta = state.frac - around.frac
+            frac = frac + self._even((delta - delta.round()) * state.mask[:, :, None])
+        return replace(state, frac=frac, lattice=self._even_cell(chart).to(state.lattice.dtype))
 
     def leave(self, state: State) -> State:
         """A state of the chart as it is usually: exactly on its operations again, whatever rounding did."""

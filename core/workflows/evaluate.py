@@ -47,6 +47,7 @@ class EvaluateParams:
     also: further matchers, reported beside `matcher` for the same samples
     atoms: smallest and largest cell, () for all; formulas: "even" or "odd" for half of a dataset's formulas, by their
     number in it (with one formula, half of its structures): one half to choose by, the other to be scored once
+    hold_group: a generator starts on the space group that is given and keeps it
     """
 
     model: str
@@ -63,6 +64,7 @@ class EvaluateParams:
     also: tuple[str, ...] = ()
     atoms: tuple[int, ...] = ()
     formulas: str = ""
+    hold_group: bool = False
 
 
 def usual_steps(model: str) -> int:
@@ -77,7 +79,7 @@ def evaluate(params: EvaluateParams, context: Context) -> dict[str, Any]:
     Raises UserError.
     """
     check_params(params)
-    drawer = find_drawer(params.model, params.conditions)
+    drawer = find_drawer(params.model, params.conditions, params.hold_group)
     task = _task(params, drawer)
     pairs = task == "modification"
     targets = find_targets(params.data, params.dataset, params.split, pairs, drawer.method, context)
@@ -91,6 +93,7 @@ def evaluate(params: EvaluateParams, context: Context) -> dict[str, Any]:
         "model_hash": drawer.hash,
         "task": task,
         "conditions": list(params.conditions),
+        "hold_group": params.hold_group,
         "data": params.dataset or ", ".join(Path(f).name for f in params.data),
         "split": params.split,
         "skipped": targets.skipped,

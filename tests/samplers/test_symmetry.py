@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -144,6 +146,17 @@ def test_a_start_is_moved_onto_its_operations_and_a_broken_one_stays_alone() -> 
     drawn = draw_crystals(Restless(), FlowMatching(), asked(crystals), (0, 0), 2, None, shaken, found)
     assert not bool(torch.isfinite(drawn.lattice[0]).any())
     assert detect_group(drawn, 1, 1e-3) == 194
+
+
+def test_noise_about_a_template_is_made_even_however_much_it_is() -> None:
+    """A structure to begin at is not the start itself: the sampler's noise about it keeps the group too."""
+    crystals = starts((62, 148, 194, 225))
+    told = replace(asked(crystals), start=encode(crystals))
+    for sampler in (FlowMatching(noise=0.3), FlowMatching(begin=0.5)):
+        drawn = draw_crystals(
+            Restless(), sampler, told, range(4), 3, operations=operations_of(crystals, 1e-3)
+        )
+        assert detect_groups(drawn, 1e-3).tolist() == [62, 148, 194, 225]
 
 
 def test_methods_that_do_not_move_by_velocities_refuse() -> None:
