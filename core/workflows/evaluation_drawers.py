@@ -53,13 +53,13 @@ class Drawer(Protocol):
         """Crystals, and which of the batch each answers. Raises Cancelled."""
 
 
-def find_drawer(name: str, conditions: Sequence[str]) -> Drawer:
+def find_drawer(name: str, conditions: Sequence[str], hold_group: bool = False) -> Drawer:
     """By the name that a user gives: a model's, "start", or "substitution:DATASET". Raises UserError."""
     if name == START:
         return StartDrawer()
     if name.startswith(SUBSTITUTION):
         return SubstitutionDrawer(name, conditions)
-    return ModelDrawer(load_model(name), conditions)
+    return ModelDrawer(load_model(name).holding(hold_group), conditions)
 
 
 class ModelDrawer:
