@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +66,10 @@ class Targets:
         """(M,) sites that are asked for: of each target, or of the cell that it has in common with its start."""
         found = self.structures.natoms[self.rows]
         return found if self.starts is None else torch.lcm(found, self.structures.natoms[self.starts])
+
+    def where(self, keep: torch.Tensor) -> Targets:
+        """Those for which `keep` (M,) is true."""
+        return replace(self, rows=self.rows[keep], starts=None if self.starts is None else self.starts[keep])
 
     def some(self, limit: int, seed: int) -> torch.Tensor:
         """Which targets are looked at: all, or so many drawn by the seed, the same ones every time."""
