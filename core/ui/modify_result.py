@@ -68,7 +68,7 @@ def _result(job_id: int) -> None:
         for r, height, one in zip(listed, above, moved, strict=True)
     ]
     frame = pd.DataFrame(rows_).dropna(axis=1, how="all")
-    if frame["atoms"].nunique() < 2:
+    if "atoms" in frame and frame["atoms"].nunique() < 2:
         frame = frame.drop(columns="atoms")
     hit = pick_row(frame, f"modified-{job.id}-{offset}-{side}-{at}", _columns(side), shown=at, most=310)
     if hit is not None:
