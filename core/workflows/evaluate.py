@@ -21,9 +21,9 @@ from core.evaluation.pool import ALONE, MatchPool, cells_of
 from core.evaluation.report import Outcome, make_report, outcome_of, verdict_row
 from core.evaluation.validity import published_verdicts
 from core.workflows.context import Cancelled, Context, UserError
-from core.workflows.evaluation_drawers import Asked, Drawer, find_drawer
 from core.workflows.evaluation_targets import Targets, find_targets
-from core.workflows.models import load_model
+from core.workflows.method import About, Asked, Method
+from core.workflows.methods import START, Start, find_method
 
 CONDITIONS = ("composition", "space-group", "energy")
 MAX_SAMPLES = 100
@@ -58,7 +58,12 @@ class EvaluateParams:
 
 def usual_steps(model: str) -> int:
     """Steps of the sampler that are usual for a model; 1 for a baseline. Raises UserError where there is none."""
-    return 1 if model == "start" or model.startswith("substitution:") else load_model(model).steps
+    return answering(model).about.steps
+
+
+def answering(name: str) -> Method:
+    """What is evaluated: any method, or the structure to modify as it is ("start"). Raises UserError."""
+    return Start() if name == START else find_method(name)
 
 
 def evaluate(params: EvaluateParams, context: Context) -> dict[str, Any]:
@@ -68,17 +73,17 @@ def evaluate(params: EvaluateParams, context: Context) -> dict[str, Any]:
     Raises UserError.
     """
     check_params(params)
-    drawer = find_drawer(params.model, params.conditions)
-    task = _task(params, drawer)
+    method = answering(params.model)
+    task = _task(params, method.about)
     pairs = task == "modification"
-    targets = find_targets(params.data, params.dataset, params.split, pairs, drawer.method, context)
-    run = Run(params, drawer, targets, context)
+    targets = find_targets(params.data, params.dataset, params.split, pairs, method.about.energy_method, context)
+    run = Run(params, method, targets, context)
     outcomes = run.finish()
     report = asdict(make_report(outcomes, params.samples))
     return report | {
         "matcher": params.matcher,
-        "model": drawer.name,
-        "model_hash": drawer.hash,
+        "model": method.about.name,
+        "model_hash": method.about.hash,
         "task": task,
         "conditions": list(params.conditions),
         "data": params.dataset or ", ".join(Path(f).name for f in params.data),
@@ -92,10 +97,10 @@ def evaluate(params: EvaluateParams, context: Context) -> dict[str, Any]:
     }
 
 
-def _task(params: EvaluateParams, drawer: Drawer) -> str:
-    if drawer.task and params.task not in ("", drawer.task):
-        raise UserError(f"{drawer.name} is for {drawer.task}, not for {params.task}.")
-    return drawer.task or params.task or "generation"
+def _task(params: EvaluateParams, about: About) -> str:
+    if about.task and params.task not in ("", about.task):
+        raise UserError(f"{about.name} is for {about.task}, not for {params.task}.")
+    return about.task or params.task or "generation"
 
 
 def check_params(params: EvaluateParams) -> None:
@@ -119,11 +124,11 @@ def check_params(params: EvaluateParams) -> None:
 class Run:
     """One evaluation: what is drawn is matched beside the drawing, and verdicts are kept as they come."""
 
-    def __init__(self, params: EvaluateParams, drawer: Drawer, targets: Targets, context: Context) -> None:
-        self.params, self.drawer, self.targets, self.context = params, drawer, targets, context
+    def __init__(self, params: EvaluateParams, method: Method, targets: Targets, context: Context) -> None:
+        self.params, self.method, self.targets, self.context = params, method, targets, context
         self.seconds_sampling = self.seconds_matching = 0.0
         self._chosen = targets.some(params.limit, params.seed)
-        named = json.dumps([asdict(params), drawer.hash, len(targets)], sort_keys=True)
+        named = json.dumps([asdict(params), method.about.hash, len(targets)], sort_keys=True)
         self._file = context.folder / f"verdicts-{hashlib.sha256(named.encode()).hexdigest()[:12]}.jsonl"
         self._outcomes = read_verdicts(self._file)
         self._waiting: list[_Batch] = []
@@ -149,15 +154,16 @@ class Run:
     def _begin(self, index: torch.Tensor, pool: MatchPool | None) -> _Batch:
         """Draw for these targets and hand over what is to be matched."""
         target = self.targets[index]
-        problems = self.drawer.refuses(target)
-        able = torch.tensor([i for i, problem in enumerate(problems) if not problem], dtype=torch.int64)
         times = self.params.samples
+        every = self._ask(index, target)
+        problems = self.method.refuses(every)[::times]
+        able = torch.tensor([i for i, problem in enumerate(problems) if not problem], dtype=torch.int64)
         started = time.monotonic()
         drawn, which = target[torch.arange(0)], list[int]()
         if len(able):
             asked = self._ask(index[able], target[able].trim())
-            drawn, answers = self.drawer.draw(asked, self.params.steps, self.context)
-            which = [int(able[i // times]) * times + i % times for i in answers]
+            answers = self.method.draw(asked, self.params.steps, self.context)
+            drawn, which = answers.crystals, [int(able[i // times]) * times + i % times for i in answers.which]
         self.seconds_sampling += time.monotonic() - started
         started = time.monotonic()
         valid = [v.valid for v in published_verdicts(drawn)] if which else []
@@ -177,8 +183,8 @@ class Run:
             (1_000_003 * self.params.seed + int(i) + k * total) % (2**63 - 1)
             for i, k in zip(index[several], sample, strict=True)
         )
-        start = None if self.targets.starts is None else self.targets.start(index)[several].trim()
-        return Asked(target[several], start, sample, seeds)
+        start = None if self.targets.starts is None else self.targets.start(index).trim()
+        return told(target, start, self.params.conditions)[several].seeded(sample, seeds)
 
     def _match(
         self, drawn: Crystals, target: Crystals, pool: MatchPool | None
@@ -231,6 +237,22 @@ class Run:
         left = (time.monotonic() - started) / max(1, done - before) * (total - done)
         matched = sum(o.matched for o in self._outcomes.values())
         self.context.progress(done / total, f"{done:,} of {total:,} targets, {matched:,} matched", left)
+
+
+def told(target: Crystals, start: Crystals | None, conditions: Sequence[str]) -> Asked:
+    """What is told of targets, and no more: their content, in the order of the start's atoms where there is a start.
+
+    conditions: "space-group" and "energy" where they are given; from a start the energy is its change
+    """
+    energy = target.energy.double() if start is None else target.energy.double() - start.energy.double()
+    return Asked(
+        target.numbers if start is None else start.numbers,
+        target.group * ("space-group" in conditions),
+        energy if "energy" in conditions else torch.full_like(energy, torch.nan),
+        start,
+        (0,) * len(target),
+        (0,) * len(target),
+    )
 
 
 def _take(crystals: Crystals, places: list[int]) -> Crystals:
