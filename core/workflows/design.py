@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from core.crystals import Crystals
+from core.crystals import Crystals, concatenate
 from core.workflows.chain import (
     Chain,
     Stage,
@@ -46,12 +46,13 @@ def run_chain(
     keeper: Keeper,
     context: Context,
     chain: Chain,
-    start: Crystals | None = None,
+    starts: Mapping[int, Crystals] | None = None,
 ) -> dict[str, Any]:
     """Draw, judge, relax and place as one job; started again it goes on with what is not in the store yet.
 
-    start: the structure to modify, a batch of one. Returns what `core.workflows.chain.summarise` says, and where the
-    method had fewer crystals than there are wishes, `missing`. Raises Cancelled (what is done is kept) and UserError.
+    starts: the structure to modify in cells of so many atoms, batches of one
+    Returns what `core.workflows.chain.summarise` says, and where the method had fewer crystals than there are wishes,
+    `missing`. Raises Cancelled (what is done is kept) and UserError.
     """
     check_chain(chain)
     stages = stages_of(chain)
@@ -59,7 +60,7 @@ def run_chain(
     later = relax_seconds(chain, sizes, context.device) if len(stages) > 2 else 0.0
     share = _draw_share(method, sizes, steps, later, context.device)
     drawing = Stage(context, f"1–2 of {len(stages)}" if len(stages) > 2 else "", 0.0, share, later)
-    missing = run_wishes(method, wishes, steps, seed, keeper, drawing, start)
+    missing = run_wishes(method, wishes, steps, seed, keeper, drawing, starts)
     if len(stages) > 2:
         stage = Stage(context, f"3 of {len(stages)}", share, 0.99 - share)
         (take_energies if chain.relax == "none" else relax_drawn)(chain, stage)
@@ -82,7 +83,7 @@ def run_wishes(
     seed: int,
     keeper: Keeper,
     context: Context,
-    start: Crystals | None = None,
+    starts: Mapping[int, Crystals] | None = None,
 ) -> int:
     """Draw what is asked for and not in the store yet, batch by batch of like sizes, and keep it.
 
@@ -94,7 +95,7 @@ def run_wishes(
     started, missing = time.monotonic(), 0
     for first in range(0, len(todo), _BATCH):
         part = todo[first : first + _BATCH]
-        drawn = method.draw(_asked(part, seed, start), steps, context)
+        drawn = method.draw(_asked(part, seed, starts), steps, context)
         keeper.keep([part[i] for i in drawn.which], drawn.crystals, drawn.origins)
         missing += len(part) - len(drawn)
         finished = first + len(part)
@@ -104,14 +105,14 @@ def run_wishes(
     return missing
 
 
-def _asked(wishes: Sequence[Wish], seed: int, start: Crystals | None) -> Asked:
+def _asked(wishes: Sequence[Wish], seed: int, starts: Mapping[int, Crystals] | None) -> Asked:
     return asked_of(
         [w.numbers for w in wishes],
         [w.group for w in wishes],
         [w.energy for w in wishes],
         [w.sample for w in wishes],
         _seeds(seed, wishes),
-        start,
+        concatenate([starts[len(w.numbers)] for w in wishes]) if starts else None,
     )
 
 

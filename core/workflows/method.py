@@ -157,9 +157,8 @@ def asked_of(
     seeds: Sequence[int],
     start: Crystals | None = None,
 ) -> Asked:
-    """From lists: atomic numbers of each crystal, space group or None, eV/atom or None; start: one for all of them."""
+    """From lists: atomic numbers of each crystal, space group or None, eV/atom or None; start: one for each."""
     width = max(len(n) for n in numbers)
     padded = torch.tensor([list(n) + [0] * (width - len(n)) for n in numbers])
     energy = torch.tensor([torch.nan if e is None else e for e in energies], dtype=torch.float64)
-    several = None if start is None else start[torch.zeros(len(numbers), dtype=torch.int64)]
-    return Asked(padded, torch.tensor([g or 0 for g in groups]), energy, several, tuple(sample), tuple(seeds))
+    return Asked(padded, torch.tensor([g or 0 for g in groups]), energy, start, tuple(sample), tuple(seeds))

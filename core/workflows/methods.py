@@ -18,6 +18,7 @@ from core.workflows.context import Cancelled, Context, UserError
 from core.workflows.datasets import list_datasets
 from core.workflows.design_cost import draw_seconds
 from core.workflows.familiar import outside
+from core.workflows.held import draw_held
 from core.workflows.method import About, Asked, Drawn, Method, Wanted
 from core.workflows.models import LoadedModel, config_of, list_models, load_model
 from core.workflows.substitution import SUBSTITUTION, Substitution
@@ -26,21 +27,21 @@ from db.tables import Model
 START = "start"
 
 
-def find_method(name: str, sampler: str = "") -> Method:
+def find_method(name: str, sampler: str = "", hold_group: bool = False) -> Method:
     """By the name that a user gives: a model's, or "substitution:DATASET". Raises UserError.
 
-    sampler: a way of drawing, "" for its own
+    sampler: a way of drawing, "" for its own; hold_group: a generator starts on the space group asked for and keeps it
     """
     if name.startswith(SUBSTITUTION):
         if sampler:
             raise UserError(f"{name} has no sampler: leave {sampler!r} out.")
         return Substitution(name.removeprefix(SUBSTITUTION))
-    return Trained(load_model(name).drawn_by(sampler))
+    return Trained(load_model(name).drawn_by(sampler).holding(hold_group))
 
 
-def method_for(task: str, name: str, sampler: str = "") -> Method:
+def method_for(task: str, name: str, sampler: str = "", hold_group: bool = False) -> Method:
     """The same for a task, "generation" or "modification". Raises UserError where the method is for another."""
-    method = find_method(name, sampler)
+    method = find_method(name, sampler, hold_group)
     if method.about.task not in ("", task):
         does = "modifies" if task == "generation" else "generates"
         raise UserError(f"{name} {does} structures; choose a model for {task}.")
@@ -104,7 +105,8 @@ class Trained:
             return context.cancelled()
 
         network = self.model.network.to(context.device)
-        crystals = draw_crystals(network, self.model.sampler, asked.conditions(start), asked.seeds, steps, stop)
+        drawing = draw_held if self.model.hold_group else draw_crystals
+        crystals = drawing(network, self.model.sampler, asked.conditions(start), asked.seeds, steps, stop)
         if context.cancelled():
             raise Cancelled
         return Drawn(crystals, list(range(len(asked))), [None] * len(asked))

@@ -6,7 +6,7 @@ import base64
 import itertools
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from uuid import uuid4
 import torch
 
 from core.crystals import Crystals, from_structures, unpack_cells
+from core.data.fitted_pairs import starts_of
 from core.data.readers.records import Record
 from core.evaluation.displacement import change
 from core.workflows.chain import Stage, check_chain
@@ -34,6 +35,8 @@ class ModifyParams(Chain):
     """model: a name of `core.workflows.methods`; cif: the structure's text
 
     energy_changes in eV/atom, negative towards stability; the rest as for generation
+
+    cells: how many times the start's content each result holds: a polymorph often needs a larger cell than the start's
     """
 
     model: str
@@ -45,6 +48,7 @@ class ModifyParams(Chain):
     steps: int = 50
     seed: int = 0
     sampler: str = ""
+    cells: tuple[int, ...] = (1,)
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,8 @@ def modify(params: ModifyParams, context: Context) -> dict[str, Any]:
     start = parse_start(params.cif, params.name)
     crystal = unpack_cells([start.cell])
     wishes = plan(params, start, crystal)
-    method.check([crystal.formula(0)])
+
+    method.check({wish.formula for wish in wishes})
 
     def moved(structure: Any, _: int) -> Mapping[str, Any]:
         found = change(crystal, from_structures([structure]))
@@ -79,8 +84,9 @@ def modify(params: ModifyParams, context: Context) -> dict[str, Any]:
     state = evaluate_start(crystal, params, context)
     own = start_energy(method, crystal, state)
     given = replace(crystal, energy=torch.tensor([math.nan if own is None else own], dtype=torch.float64))
+    grown = {int(cell.natoms[0]): cell for cell in cells_asked(given, params.cells)}
     keeper = Keeper(method.about, context.job_id, params, moved)
-    result = run_chain(method, wishes, params.steps, params.seed, keeper, context, params, given)
+    result = run_chain(method, wishes, params.steps, params.seed, keeper, context, params, grown)
     return result | ({"start": _told(state)} if state else {})
 
 
@@ -100,13 +106,34 @@ def plan(params: ModifyParams, start: Record, crystal: Crystals) -> list[Wish]:
     """Every polymorph asked for. Raises UserError for conditions that cannot be."""
     check_conditions(params.space_groups, params.energy_changes, params.count, params.steps)
     check_chain(params)
-    combinations = max(1, len(params.space_groups)) * max(1, len(params.energy_changes))
+    check_cells(params.cells, int(crystal.natoms[0]), params.name)
+    combinations = len(params.cells) * max(1, len(params.space_groups)) * max(1, len(params.energy_changes))
     if combinations * params.count > MAX_CANDIDATES:
         raise UserError(f"That asks for {combinations * params.count:,} candidates; {MAX_CANDIDATES:,} is the limit.")
-    asked = itertools.product(params.space_groups or (None,), params.energy_changes or (None,), range(params.count))
-    numbers = tuple(crystal.numbers[0].tolist())
-    formula = crystal.formula(0)
-    return [Wish(i, numbers, formula, group, change, "", k) for i, (group, change, k) in enumerate(asked)]
+    contents = [(tuple(cell.numbers[0].tolist()), cell.formula(0)) for cell in cells_asked(crystal, params.cells)]
+    asked = itertools.product(
+        contents, params.space_groups or (None,), params.energy_changes or (None,), range(params.count)
+    )
+    return [
+        Wish(i, numbers, formula, group, change, "", k)
+        for i, ((numbers, formula), group, change, k) in enumerate(asked)
+    ]
+
+
+def cells_asked(crystal: Crystals, cells: Sequence[int]) -> list[Crystals]:
+    """The start (a batch of one) as the model is given it: reduced, and each so many times as large."""
+    return [starts_of(crystal, [times]) for times in cells]
+
+
+def check_cells(cells: Sequence[int], natoms: int, name: str, most: int = MAX_SITES) -> None:
+    """Raises UserError for multiples of the start's content that cannot be."""
+    if not cells or len(set(cells)) < len(cells) or min(cells) < 1:
+        raise UserError("The cell size of the result is 1, 2, 3 … times the start's, each asked for once.")
+    if max(cells) * natoms > most and max(cells) > 1:
+        raise UserError(
+            f"{name} has {natoms} atoms in its cell: {max(cells)} times that is {max(cells) * natoms}; {most} can be "
+            "drawn."
+        )
 
 
 def parse_start(text: str, name: str) -> Record:

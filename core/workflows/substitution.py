@@ -16,7 +16,9 @@ from core.data.space_groups import compact
 from core.data.tensors import TRAIN, TensorData
 from core.evaluation.matching import cell_distances
 from core.evaluation.pool import cells_of
-from core.templates.library import Library, build_library, count_elements, describe
+from core.templates.candidates import Asked as Pattern
+from core.templates.candidates import find_candidates
+from core.templates.library import Library, build_library
 from core.templates.propose import Proposals, propose
 from core.workflows.context import Cancelled, Context, UserError
 from core.workflows.datasets import get_dataset, load_tensors
@@ -107,13 +109,8 @@ class Substitution:
 
     def templates(self, formula: str, group: int | None = None) -> int:
         """How many known structures elements can be exchanged in for this cell content, in a space group if given."""
-        content = count_elements(np.array([atomic_numbers(parse_formula(formula))]))[0]
-        _, form = describe(content)
-        natoms = int(content.sum())
-        sizes = [n for n in range(natoms, 0, -sum(form)) if natoms % n == 0]
-        known = [self.library.members[form, n] for n in sizes if (form, n) in self.library.members]
-        places = np.concatenate(known) if known else np.zeros(0, dtype=np.int64)
-        return int((self.library.group[places] == group).sum()) if group else len(places)
+        found = find_candidates(self.library, Pattern.of(atomic_numbers(parse_formula(formula)), group, None))
+        return found.same if group else found.total
 
     def unfamiliar(self, wanted: Wanted) -> list[str]:
         """What has no template, or fewer than are asked for, and whose volume is guessed."""

@@ -17,7 +17,7 @@ from core.workflows import evaluate as workflow
 from core.workflows import evaluation_targets
 from core.workflows.context import Cancelled, Context, UserError
 from core.workflows.datasets import get_dataset, load_tensors
-from core.workflows.evaluate import EvaluateParams, answering, evaluate, told
+from core.workflows.evaluate import EvaluateParams, answering, evaluate, narrowed, told
 from core.workflows.evaluation_targets import Targets, find_targets
 from core.workflows.imports import ImportParams, import_files
 from core.workflows.method import About, Asked, Drawn
@@ -106,6 +106,41 @@ def test_a_model_that_answers_the_targets_finds_them_all(
     assert {"seconds_sampling", "seconds_matching", "model", "model_hash", "matcher", "samples"} <= set(result)
     assert json.loads(json.dumps(result))["conditions"] == ["composition", "space-group", "energy"]
     assert "40 of 40 targets, 40 matched" in context.messages
+
+
+def test_matchers_groups_and_parts_of_one_run(
+    starter: Path, context: TestContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Stretched(Echo):
+        """Beyond the paper's tolerance of lengths and within the field's; cubic ones have lost their group."""
+
+        def draw(self, asked: Asked, steps: int, context: Context) -> Drawn:
+            drawn = self.targets[torch.tensor(asked.seeds) % len(self.targets)]
+            lattice = drawn.lattice * torch.tensor([1.0, 1.0, 1.36])
+            return Drawn(replace(drawn, lattice=lattice), list(range(len(asked))), [None] * len(asked))
+
+    params = EvaluateParams("echo", dataset="starter", atoms=(4, 5), also=("field",), limit=40)
+    targets = find_targets((), "starter", "", False, "", context)
+    even, odd = (narrowed(targets, replace(params, formulas=half)).rows for half in ("even", "odd"))
+    data = load_tensors(get_dataset("starter"))
+    assert sorted([*even.tolist(), *odd.tolist()]) == [
+        i for i, n in enumerate(data.crystals.natoms.tolist()) if 4 <= n <= 5
+    ]
+    assert {int(data.formula[i]) % 2 for i in even.tolist()} == {0}
+    use(monkeypatch, Echo(narrowed(targets, replace(params, formulas="even"))))
+    result = evaluate(replace(params, formulas="even"), context)
+    assert result["match_rate"] == result["also"]["field"]["match_rate"] == 1.0
+    assert result["in_group"]["asked"] == 40
+    assert result["in_group"]["share"] > 0.95  # a mirror image of a chiral one has another group
+    use(monkeypatch, Stretched(narrowed(targets, params)))
+    result = evaluate(params, context)
+    assert result["match_rate"] < result["also"]["field"]["match_rate"]
+    assert result["in_group"]["share"] < 0.95
+    no_group = evaluate(replace(params, limit=3, conditions=("composition",)), context)
+    assert no_group["in_group"] is None
+    for wrong in ({"atoms": (5, 4)}, {"atoms": (150, 160)}, {"formulas": "third"}, {"also": ("exact",)}):
+        with pytest.raises(UserError):
+            evaluate(replace(params, **wrong), context)  # type: ignore[arg-type]
 
 
 def test_what_was_judged_before_an_interruption_is_not_drawn_again(
