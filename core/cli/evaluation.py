@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from core.cli.common import add, add_detach, duration, is_json, run_job, table
+from core.cli.common import add, add_detach, duration, is_json, pair, run_job, table
 
 TABLES = {"by_size": "atoms in the cell", "by_elements": "elements", "by_system": "crystal system"}
 
@@ -22,7 +22,9 @@ def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
         "--condition", default="composition,space-group,energy", help="what is given; the composition always is"
     )
     parser.add_argument("--samples", type=int, default=1, help="drawn for each structure")
-    parser.add_argument("--matcher", choices=["paper", "field"], default="paper")
+    parser.add_argument("--matcher", default="paper", help="paper or field; of paper,field the first counts")
+    parser.add_argument("--atoms", type=pair, help="smallest and largest cell, 4-20")
+    parser.add_argument("--formulas", default="", choices=["", "even", "odd"], help="half of a dataset's formulas")
     parser.add_argument("--limit", type=int, default=0, help="so many structures, drawn by the seed; 0 is all")
     parser.add_argument("--steps", type=int, help="of the sampler; default: as many as are usual for the method")
     parser.add_argument("--seed", type=int, default=0)
@@ -38,6 +40,7 @@ def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
 def _evaluate(asked: argparse.Namespace) -> dict[str, Any]:
     from core.workflows.evaluate import EvaluateParams, check_params, usual_steps
 
+    first, *also = (m.strip() for m in asked.matcher.split(","))
     params = EvaluateParams(
         asked.model,
         tuple(str(f.resolve()) for f in asked.data),
@@ -45,11 +48,14 @@ def _evaluate(asked: argparse.Namespace) -> dict[str, Any]:
         asked.split,
         tuple(c.strip() for c in asked.condition.split(",") if c.strip()),
         asked.samples,
-        asked.matcher,
+        first,
         asked.limit,
         asked.steps or usual_steps(asked.model),
         asked.seed,
         asked.task,
+        tuple(also),
+        asked.atoms or (),
+        asked.formulas,
     )
     check_params(params)
     result = run_job("evaluate", f"Evaluate {asked.model}", params, asked.device, asked.detach)
@@ -69,6 +75,14 @@ def show(result: dict[str, Any]) -> None:
         print(f"of {result['structures']:,} structures the lowest of each formula is the target, the others are starts")
     if result["samples"] > 1:
         print(f"with {result['samples']} samples, any of them: {100 * result['match_rate_at_k']:.2f} %")
+    for name, rates in result.get("also", {}).items():
+        within = (
+            f"; any of {result['samples']}: {100 * rates['match_rate_at_k']:.2f} %" if result["samples"] > 1 else ""
+        )
+        print(f"by the matcher {name}: {share(rates)}{within}")
+    for key, of in (("in_group", "a space group other than P1"), ("in_group_p1", "P1")):
+        if found := result.get(key):
+            print(f"{of} asked for: {100 * found['share']:.1f} % of {found['asked']:,} have it")
     print(f"valid: {100 * result['valid']:.1f} % of the samples; given: {', '.join(result['conditions'])}")
     for problem, count in result["problems"].items():
         print(f"{count:,} were not drawn: {problem}")

@@ -22,11 +22,13 @@ _STAND_INS = ("Na", "Cl", "Mg", "S", "Al", "P")  # any distinct elements: only w
 class Decoration:
     """One prototype with its sites given to elements.
 
-    formula: reduced; prototype: AFLOW's label ("AB2_hP3_191_a_d"); structure: cell scaled to the elements' volumes
+    formula: reduced; prototype: AFLOW's label ("AB2_hP3_191_a_d"); elements: for its letters A, B, …
+    structure: cell scaled to the elements' volumes
     """
 
     formula: str
     prototype: str
+    elements: tuple[str, ...]
     structure: Structure
 
 
@@ -53,16 +55,16 @@ def decorate(
 
 def build(label: str, elements: Sequence[str]) -> Decoration:
     """The prototype with letters A, B, … replaced by `elements`, scaled to the sum of their atomic volumes."""
-    structure = _library()[label].copy()
-    letters = _letters(structure)
+    structure = library()[label].copy()
+    letters = lettered(structure)
     structure.replace_species({old: Element(new) for old, new in zip(letters, elements, strict=True)})
     structure.scale_lattice(sum(atomic_volume(site.specie.symbol) for site in structure))
-    return Decoration(structure.composition.reduced_formula, label, structure)
+    return Decoration(structure.composition.reduced_formula, label, tuple(elements), structure)
 
 
 def elemental_prototypes(symbol: str, atoms: int) -> list[tuple[str, Structure]]:
     """(label, cell as published) of the prototypes that are this element's own crystals, of up to `atoms` atoms."""
-    found = [(k, s) for k, s in _library().items() if {e.symbol for e in s.composition.elements} == {symbol}]
+    found = [(k, s) for k, s in library().items() if {e.symbol for e in s.composition.elements} == {symbol}]
     return sorted(((k, s.copy()) for k, s in found if len(s) <= atoms), key=lambda pair: pair[0])
 
 
@@ -87,7 +89,8 @@ def atomic_volume(symbol: str) -> float:
 
 
 @cache
-def _library() -> dict[str, Structure]:
+def library() -> dict[str, Structure]:
+    """AFLOW's label -> its ordered prototype as published; copy before changing."""
     found: dict[str, Structure] = {}
     for entry in AFLOW_PROTOTYPE_LIBRARY:
         structure = entry["snl"].structure
@@ -96,14 +99,14 @@ def _library() -> dict[str, Structure]:
     return found
 
 
-def _letters(structure: Structure) -> list[Element]:
+def lettered(structure: Structure) -> list[Element]:
     """The elements in the order of AFLOW's letters A, B, …: alphabetical, as in the label's stoichiometry."""
     return sorted((Element(e.symbol) for e in structure.composition.elements), key=lambda e: e.symbol)
 
 
 def _formula(label: str, elements: Sequence[str]) -> str:
-    structure = _library()[label]
-    counts = [structure.composition[e] for e in _letters(structure)]
+    structure = library()[label]
+    counts = [structure.composition[e] for e in lettered(structure)]
     return Composition(dict(zip(elements, counts, strict=True))).reduced_formula
 
 
@@ -115,8 +118,8 @@ def _distinct(atoms: tuple[int, int]) -> dict[str, list[tuple[str, tuple[int, ..
     depend on the elements' names.
     """
     by_formula: dict[str, list[tuple[str, tuple[int, ...], Structure]]] = {}
-    for label, structure in _library().items():
-        letters = _letters(structure)
+    for label, structure in library().items():
+        letters = lettered(structure)
         if not (atoms[0] <= len(structure) <= atoms[1]) or not 1 <= len(letters) <= len(_STAND_INS):
             continue
         for places in permutations(range(len(letters))):

@@ -48,6 +48,11 @@ def detect_group(crystals: Crystals, index: int, symprec: float = 0.01) -> int:
     return int(dataset.number) if dataset is not None else 0
 
 
+def has_group(crystals: Crystals, index: int, group: int) -> bool:
+    """Has one crystal of the batch this space group, within 0.1 or 0.01 Å (some real ones only in one of them)?"""
+    return any(detect_group(crystals, index, symprec) == group for symprec in (0.1, 0.01))
+
+
 def symbol_of(number: int) -> str:
     """The short symbol of a space group: 14 -> "P2₁/c", 225 -> "Fm-3m" (a minus stands for the bar).
 

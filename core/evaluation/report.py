@@ -32,6 +32,8 @@ class Outcome:
     valid: is each sample a crystal at all, by the published criterion (`validity.published_verdicts`)
     rms: its displacement from the target over (V/N)^⅓, None where it is another
     problem: why nothing was drawn, "" otherwise
+    also: {matcher: the same as `rms`} of other matchers
+    in_group: has the first sample the space group that was asked for, None where none was
     """
 
     target: int
@@ -42,10 +44,13 @@ class Outcome:
     valid: tuple[bool, ...] = ()
     rms: tuple[float | None, ...] = ()
     problem: str = ""
+    also: dict[str, tuple[float | None, ...]] = field(default_factory=dict)
+    in_group: bool | None = None
 
-    def best(self, samples: int) -> float | None:
-        """The least RMS of the valid ones among the first samples, None for a miss."""
-        found = [r for r, good in zip(self.rms[:samples], self.valid[:samples], strict=False) if good and r is not None]
+    def best(self, samples: int, matcher: str = "") -> float | None:
+        """The least RMS of the valid ones among the first samples, None for a miss; matcher: one of `also`."""
+        rms = self.also.get(matcher, ()) if matcher else self.rms
+        found = [r for r, good in zip(rms[:samples], self.valid[:samples], strict=False) if good and r is not None]
         return min(found, default=None)
 
     @property
@@ -65,12 +70,37 @@ class Share:
 
 
 @dataclass(frozen=True)
+class Rates:
+    """By one matcher. match_rate, rms: of each target's first sample; …_at_k: of the best of all samples."""
+
+    matched: int
+    match_rate: float
+    ci95: tuple[float, float]
+    rms: float | None
+    match_rate_at_k: float
+    ci95_at_k: tuple[float, float]
+    rms_at_k: float | None
+
+
+@dataclass(frozen=True)
+class Reached:
+    """How many first samples have the space group that was asked for, with the 95 % interval of Wilson."""
+
+    asked: int
+    reached: int
+    share: float
+    ci95: tuple[float, float]
+
+
+@dataclass(frozen=True)
 class Report:
     """match_rate, rms: of each target's first sample; match_rate_at_k, rms_at_k: of the best of all samples.
 
     rms: mean over matches, in units of (V/N)^⅓, None without any
     valid: share of all samples asked for that pass the published criterion (CDVAE's, `validity.published_verdicts`)
     problems: {why nothing was drawn: targets}
+    also: the rates by other matchers of the same samples
+    in_group, in_group_p1: where a space group was asked for; requests of P1, which any crystal nearly meets, apart
     """
 
     targets: int
@@ -87,14 +117,15 @@ class Report:
     by_elements: list[Share]
     by_system: list[Share]
     problems: dict[str, int] = field(default_factory=dict)
+    also: dict[str, Rates] = field(default_factory=dict)
+    in_group: Reached | None = None
+    in_group_p1: Reached | None = None
 
 
 def make_report(outcomes: Sequence[Outcome], samples: int = 1) -> Report:
     """The report of all targets, `samples` drawn for each. Raises ValueError for none."""
     if not outcomes:
         raise ValueError("There is no target to report on.")
-    first = [r for o in outcomes if (r := o.best(1)) is not None]
-    any_ = [r for o in outcomes if (r := o.best(samples)) is not None]
     problems: dict[str, int] = {}
     for outcome in outcomes:
         if outcome.problem:
@@ -102,19 +133,32 @@ def make_report(outcomes: Sequence[Outcome], samples: int = 1) -> Report:
     return Report(
         targets=len(outcomes),
         samples=samples,
-        matched=len(first),
-        match_rate=len(first) / len(outcomes),
-        ci95=wilson(len(first), len(outcomes)),
-        rms=_mean(first),
+        **vars(_rates(outcomes, samples)),
         valid=sum(sum(o.valid[:samples]) for o in outcomes) / (len(outcomes) * samples),
-        match_rate_at_k=len(any_) / len(outcomes),
-        ci95_at_k=wilson(len(any_), len(outcomes)),
-        rms_at_k=_mean(any_),
         by_size=shares(outcomes, lambda o: size_class(o.natoms)),
         by_elements=shares(outcomes, lambda o: (o.elements, str(o.elements))),
         by_system=shares(outcomes, lambda o: crystal_system(o.group)),
         problems=problems,
+        also={name: _rates(outcomes, samples, name) for name in sorted({m for o in outcomes for m in o.also})},
+        in_group=_reached([o for o in outcomes if o.group != 1]),
+        in_group_p1=_reached([o for o in outcomes if o.group == 1]),
     )
+
+
+def _rates(outcomes: Sequence[Outcome], samples: int, matcher: str = "") -> Rates:
+    first = [r for o in outcomes if (r := o.best(1, matcher)) is not None]
+    any_ = [r for o in outcomes if (r := o.best(samples, matcher)) is not None]
+    total = len(outcomes)
+    return Rates(
+        len(first), len(first) / total, wilson(len(first), total), _mean(first),
+        len(any_) / total, wilson(len(any_), total), _mean(any_),
+    )  # fmt: skip
+
+
+def _reached(outcomes: Sequence[Outcome]) -> Reached | None:
+    asked = [o.in_group for o in outcomes if o.in_group is not None]
+    reached = sum(asked)
+    return Reached(len(asked), reached, reached / len(asked), wilson(reached, len(asked))) if asked else None
 
 
 def shares(outcomes: Sequence[Outcome], key: Callable[[Outcome], tuple[int, str]]) -> list[Share]:
@@ -168,13 +212,16 @@ def verdict_row(outcome: Outcome) -> dict[str, Any]:
         "group": outcome.group,
         "system": crystal_system(outcome.group)[1],
         "problem": outcome.problem,
+        "also": {name: list(rms) for name, rms in outcome.also.items()},
+        "in_group": outcome.in_group,
     }
 
 
 def outcome_of(row: dict[str, Any]) -> Outcome:
     """The inverse of `verdict_row`. Raises KeyError or TypeError for another object."""
-    names = ("target", "label", "natoms", "elements", "group", "problem")
-    return Outcome(**{name: row[name] for name in names}, valid=tuple(row["valid"]), rms=tuple(row["rms"]))
+    names = ("target", "label", "natoms", "elements", "group", "problem", "in_group")
+    also = {name: tuple(rms) for name, rms in row["also"].items()}
+    return Outcome(**{name: row[name] for name in names}, valid=tuple(row["valid"]), rms=tuple(row["rms"]), also=also)
 
 
 def _mean(values: Sequence[float]) -> float | None:

@@ -4,28 +4,33 @@ from __future__ import annotations
 
 import math
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
 import torch
 from pymatgen.core import Element
 
+from core.templates.fingerprint import fingerprints
 from core.training.data import Structures
 
 _CHUNK = 20_000
 KINDS = 119
 _RIDGE = 1e-3  # atoms' worth of the mean volume, for elements that are not there
 
+Mark = tuple[np.ndarray, np.ndarray]  # (E, NEAREST), (E, E, OWN): what `fingerprints` gives
+
 
 @dataclass(frozen=True, eq=False)
 class Library:
-    """Known structures, by pattern and number of atoms.
+    """M known structures, by pattern and number of atoms.
 
     structures: where they are taken from; rows: (M,) of them
     members: {(counts per formula unit, rising; atoms in the cell): (K,) places in `rows`}
     elements: (M, E) atomic numbers by rising count and then place in Pettifor's order, 0 at padding
-    group: (M,) 0 where unknown; energy: (M,) eV/atom, NaN where unknown
+    formula: (M,) int64, the same for structures of one reduced formula; formulas: {its key (`formula_key`): it}
+    group: (M,) 0 where unknown; energy: (M,) eV/atom, NaN where unknown; volume: (M,) Å³ per atom
+    above: (M,) eV/atom above the lowest of its formula here, NaN where unknown; polymorphs: (M,) of its formula here
     volumes: (119,) fitted Å³ of an atom of each element
     """
 
@@ -33,13 +38,32 @@ class Library:
     rows: torch.Tensor
     members: dict[tuple[tuple[int, ...], int], np.ndarray]
     elements: np.ndarray
+    formula: np.ndarray
+    formulas: dict[bytes, int]
     group: np.ndarray
     energy: np.ndarray
+    volume: np.ndarray
+    above: np.ndarray
+    polymorphs: np.ndarray
     volumes: np.ndarray
+    _marks: dict[int, Mark] = field(default_factory=dict, repr=False)
+
+    def marks(self, places: np.ndarray) -> list[Mark]:
+        """Fingerprints of these structures, remembered; slots are the columns of `elements`."""
+        new = np.array([p for p in dict.fromkeys(places.tolist()) if p not in self._marks], dtype=np.int64)
+        if len(new):
+            crystals = self.structures[self.rows[torch.from_numpy(new)]].trim()
+            elements = torch.from_numpy(self.elements[new])
+            slots = (crystals.numbers[:, :, None] == elements[:, None]).int().argmax(2)
+            around, between = fingerprints(crystals, slots, self.elements.shape[1])
+            kinds = (self.elements[new] > 0).sum(1)
+            for i, (place, e) in enumerate(zip(new.tolist(), kinds.tolist(), strict=True)):
+                self._marks[place] = around[i, :e].numpy(), between[i, :e, :e].numpy()
+        return [self._marks[p] for p in places.tolist()]
 
 
 def build_library(structures: Structures, rows: torch.Tensor) -> Library:
-    """Look at every structure of `rows` once. Raises ValueError for none."""
+    """Look at every structure of `rows` once (about 2 s for 56,000). Raises ValueError for none."""
     if not len(rows):
         raise ValueError("There is no structure to substitute elements in.")
     counts, groups, energies, volumes = [], [], [], []
@@ -49,21 +73,32 @@ def build_library(structures: Structures, rows: torch.Tensor) -> Library:
         groups.append(crystals.group.numpy())
         energies.append(crystals.energy.double().numpy())
         volumes.append(crystals.volume.double().numpy())
-    count, volume = np.concatenate(counts), np.concatenate(volumes)
+    count, volume, energy = np.concatenate(counts), np.concatenate(volumes), np.concatenate(energies)
     contents, which = np.unique(count, axis=0, return_inverse=True)
+    which = which.ravel()
     described = [describe(c) for c in contents]
     width = max(len(elements) for elements, _ in described)
     padded = np.array([elements + (0,) * (width - len(elements)) for elements, _ in described])
     members: dict[tuple[tuple[int, ...], int], list[int]] = {}
-    for place, content in enumerate(which.ravel().tolist()):
+    for place, content in enumerate(which.tolist()):
         members.setdefault((described[content][1], int(contents[content].sum())), []).append(place)
+    formulas: dict[bytes, int] = {}
+    own = [formulas.setdefault(formula_key(c), len(formulas)) for c in contents]
+    formula = np.array(own)[which]
+    lowest = np.full(len(formulas), np.inf)
+    np.fmin.at(lowest, formula, energy)
     return Library(
         structures,
         rows,
         {key: np.array(places) for key, places in members.items()},
-        padded[which.ravel()],
+        padded[which],
+        formula,
+        formulas,
         np.concatenate(groups),
-        np.concatenate(energies),
+        energy,
+        volume / count.sum(1),
+        np.where(np.isfinite(energy), energy - lowest[formula], np.nan),
+        np.bincount(formula)[formula],
         fit_volumes(count, volume),
     )
 
@@ -82,6 +117,12 @@ def describe(content: np.ndarray) -> tuple[tuple[int, ...], tuple[int, ...]]:
     divisor = math.gcd(*content[kinds].tolist())
     kinds.sort(key=lambda z: (content[z], pettifor()[z]))
     return tuple(kinds), tuple(int(content[z]) // divisor for z in kinds)
+
+
+def formula_key(content: np.ndarray) -> bytes:
+    """(119,) atoms of each element -> the same for every cell of one reduced formula."""
+    counts = content.astype(np.uint16)
+    return bytes((counts // np.gcd.reduce(counts[counts > 0])).tobytes())
 
 
 @lru_cache(maxsize=1)

@@ -1,13 +1,13 @@
 """Known structures with their elements exchanged, the likeliest first (`substitution:DATASET`).
 
-Candidates have the target's stoichiometry pattern and its number of atoms (else a divisor of it), and its space group
-where it is given and there is one. The nearest is taken by the elements' places in Pettifor's order (the Mendeleev
-number; Pettifor, Solid State Commun. 51, 31, 1984) and by energy. Its volume is scaled by fitted atomic volumes.
+Candidates (`candidates`) have the target's stoichiometry pattern and its number of atoms, else a divisor of it; the
+ranker (`ranker`) says how likely each is to be the crystal asked for. Without its file the nearest in Pettifor's order
+(the Mendeleev number; Pettifor, Solid State Commun. 51, 31, 1984) comes first. Volumes are scaled by fitted atomic
+ones.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,10 +15,13 @@ import numpy as np
 import torch
 
 from core.crystals import Crystals, concatenate
-from core.templates.library import KINDS, Library, count_elements, describe, pettifor
+from core.templates.candidates import Asked, Candidates, find_candidates, plain_cost
+from core.templates.features import exchanged, likeness
+from core.templates.library import KINDS, Library
+from core.templates.ranker import Ranker, score, shipped
 
-ENERGY_SCALE = 0.1  # eV/atom that weigh as much as one place in Pettifor's order for every element
-HALF = 10.0  # places in Pettifor's order at which confidence is one half
+HALF = 10.0  # places in Pettifor's order at which confidence is one half, without a ranker
+SAME = 0.98  # likeness of one template with itself, its elements exchanged in ways that are the same
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +29,7 @@ class Proposals:
     """Crystals of one composition, the likeliest first; there may be none.
 
     crystals: K of them, float64, with their template's space group and energy (eV/atom)
-    confidence: (K,) in [0, 1], falling
+    confidence: (K,) in [0, 1], falling: how likely this one is the crystal asked for and none before it is
     rows: (K,) int64 of the library's structures: the templates
     """
 
@@ -39,74 +42,76 @@ class Proposals:
 
 
 def propose(
-    library: Library, numbers: Sequence[int], group: int | None, energy: float | None, count: int = 1
+    library: Library,
+    numbers: Sequence[int],
+    group: int | None,
+    energy: float | None,
+    count: int = 1,
+    ranker: Ranker | None = None,
 ) -> Proposals:
     """Up to `count` crystals of this cell content; fewer where fewer are known.
 
-    numbers: atomic number of every site; group, energy (eV/atom): None where not given
+    numbers: atomic number of every site; group, energy (eV/atom): None where not given; ranker: the shipped one where
+    none is given
     """
-    content = count_elements(np.array([list(numbers)]))[0]
-    elements, pattern = describe(content)
-    natoms = len(numbers)
-    places = _candidates(library, pattern, natoms, group)
-    distance = _distance(library, places, elements, energy)
-    order = np.argsort(distance, kind="stable")[:count]
-    nearest = places[order]
-    rows = library.rows[torch.from_numpy(nearest)]
-    if not len(rows):
-        return Proposals(_nothing(natoms), np.zeros(0), np.zeros(0, dtype=np.int64))
-    found = library.structures[rows].to(dtype=torch.float64)
-    crystals = concatenate(
+    asked = Asked.of(numbers, group, energy)
+    candidates = find_candidates(library, asked)
+    if not len(candidates):
+        return Proposals(_nothing(asked.natoms), np.zeros(0), np.zeros(0, dtype=np.int64))
+    chosen, confidence = choose(library, asked, candidates, count, ranker or shipped())
+    places = candidates.places[chosen]
+    rows = library.rows[torch.from_numpy(places)]
+    return Proposals(built(library, asked, candidates, chosen), confidence, rows.numpy())
+
+
+def choose(
+    library: Library, asked: Asked, candidates: Candidates, count: int, ranker: Ranker | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which candidates come first, and how sure each is: those like one before them are worth less.
+
+    One template whose elements may be exchanged in several ways that are the same counts once.
+    """
+    alike = likeness(library.marks(candidates.places), candidates.order)
+    if ranker is None:
+        left = HALF / (HALF + plain_cost(library, asked, candidates))
+    else:
+        left = score(ranker, library, asked, candidates, alike)
+    free = np.ones(len(left), dtype=bool)
+    chosen: list[int] = []
+    confidence: list[float] = []
+    while len(chosen) < count and free.any():
+        best = int(np.where(free, left, -1.0).argmax())
+        chosen.append(best)
+        confidence.append(float(left[best]))
+        left = left * (1 - alike[best])
+        free &= (alike[best] < SAME) | (candidates.places != candidates.places[best])
+    return np.array(chosen), np.array(confidence)
+
+
+def built(library: Library, asked: Asked, candidates: Candidates, chosen: np.ndarray) -> Crystals:
+    """The chosen templates with the elements asked for: float64, repeated to the cell's size, scaled in volume."""
+    theirs = exchanged(library, candidates)
+    found = library.structures[library.rows[torch.from_numpy(candidates.places[chosen])]].to(dtype=torch.float64)
+    return concatenate(
         [
-            _exchanged(found[[i]], library.elements[place], elements, natoms, library.volumes)
-            for i, place in enumerate(nearest.tolist())
+            _exchanged(found[[i]], theirs[k], asked.elements, asked.natoms, library.volumes)
+            for i, k in enumerate(chosen.tolist())
         ]
     )
-    return Proposals(crystals, HALF / (HALF + distance[order]), rows.numpy())
 
 
 def _nothing(natoms: int) -> Crystals:
     """No crystal at all."""
     frac, lattice = torch.zeros(0, natoms, 3, dtype=torch.float64), torch.zeros(0, 3, 3, dtype=torch.float64)
     whole = torch.zeros(0, dtype=torch.int64)
-    return Crystals(
-        frac, lattice, torch.zeros(0, natoms, dtype=torch.int64), whole, torch.zeros(0, dtype=torch.float64)
-    )
-
-
-def _candidates(library: Library, pattern: tuple[int, ...], natoms: int, group: int | None) -> np.ndarray:
-    """Places of the structures to choose from: of this size, else of the largest divisor, of the group if any is."""
-    unit = sum(pattern)
-    sizes = [n for n in range(natoms, 0, -unit) if natoms % n == 0]
-    known = [library.members[pattern, n] for n in sizes if (pattern, n) in library.members]
-    if group:
-        for places in known:
-            same = places[library.group[places] == group]
-            if len(same):
-                return same
-    return known[0] if known else np.zeros(0, dtype=np.int64)
-
-
-def _distance(library: Library, places: np.ndarray, elements: tuple[int, ...], energy: float | None) -> np.ndarray:
-    """(K,) mean places in Pettifor's order between elements that take each other's sites, and the gap in energy.
-
-    Elements of one count stand in Pettifor's order on both sides, which is their assignment of least cost.
-    """
-    order = pettifor()
-    theirs, mine = order[library.elements[places][:, : len(elements)]], order[list(elements)]
-    distance: np.ndarray = np.abs(theirs - mine).mean(1)
-    if energy is not None and math.isfinite(energy):
-        gap = np.abs(library.energy[places] - energy) / ENERGY_SCALE
-        worst = np.nanmax(gap) if np.isfinite(gap).any() else 0.0
-        distance = distance + np.where(np.isfinite(gap), gap, worst)
-    return distance
+    return Crystals(frac, lattice, whole.view(0, 1).expand(0, natoms), whole, torch.zeros(0, dtype=torch.float64))
 
 
 def _exchanged(crystal: Crystals, old: np.ndarray, new: tuple[int, ...], natoms: int, volumes: np.ndarray) -> Crystals:
     """One crystal with its elements exchanged, repeated to `natoms` sites and scaled in volume."""
     crystal = _repeated(crystal.trim(), natoms)
     table = torch.zeros(KINDS, dtype=torch.int64)
-    table[torch.from_numpy(old[: len(new)])] = torch.tensor(new)
+    table[torch.from_numpy(old)] = torch.tensor(new)
     numbers = table[crystal.numbers]
     before, after = (float(volumes[n.numpy()].sum()) for n in (crystal.numbers, numbers))
     lattice = crystal.lattice * (after / before) ** (1 / 3)

@@ -137,6 +137,23 @@ def cost(card: Card) -> dict[str, str]:
     return {key: value for key, value in lines.items() if value}
 
 
+def curves(card: Card) -> dict[str, list[tuple[int, float]]]:
+    """Losses by step, of cards that carry them: {"loss": [(step, value), …], "validation_loss": …}; {} of others."""
+    kept = card.get("curves")
+    if not isinstance(kept, Mapping):
+        return {}
+    found = {name: _series(kept.get(name)) for name in ("loss", "validation_loss")}
+    return {name: series for name, series in found.items() if len(series) > 1}
+
+
+def _series(points: object) -> list[tuple[int, float]]:
+    """Those of the first thousand that are a step and a finite number."""
+    known = points[:1000] if isinstance(points, list) else []
+    pairs = [{"step": p[0], "value": p[1]} for p in known if isinstance(p, list) and len(p) == 2]
+    read = [(number(p, "step"), number(p, "value")) for p in pairs]
+    return [(int(step), value) for step, value in read if step is not None and value is not None]
+
+
 def _value(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)[:80]
 

@@ -12,12 +12,14 @@ import streamlit as st
 from core.models.checkpoint import WEIGHTS
 from core.ui import model_card as words
 from core.ui.text import code
+from core.ui.training_charts import losses
 from core.ui.widgets import go, page, pick_row, plain, sentences
 from core.workflows.context import UserError
 from core.workflows.datasets import list_datasets
+from core.workflows.methods import SUBSTITUTION, label_of
 from core.workflows.model_files import MAX_WEIGHTS, add_upload, pack_model
 from core.workflows.models import config_of, delete_model, is_shipped, rename_model
-from db.tables import Model
+from db.tables import Dataset, Model
 
 MOST_TO_DOWNLOAD = 1024**3  # bytes
 _COLUMNS = {  # pixels: all of them stand beside each other on a laptop
@@ -37,10 +39,10 @@ _COLUMNS = {  # pixels: all of them stand beside each other on a laptop
 }
 
 
-def models_table(models: list[Model], shown: str) -> None:
-    """Every model; a click shows another one."""
-    names = [m.name for m in models]
-    frame = pd.DataFrame([_row(m) for m in models])
+def models_table(models: list[Model], templates: list[Dataset], shown: str) -> None:
+    """Every model, and below them what datasets are templates for; a click shows another one."""
+    names = [m.name for m in models] + [SUBSTITUTION + d.name for d in templates]
+    frame = pd.DataFrame([_row(m) for m in models] + [template_row(d) for d in templates])
     key = f"models-{shown}-{hashlib.sha256(repr(names).encode()).hexdigest()[:8]}"
     chosen = pick_row(frame, key, _COLUMNS, names.index(shown), alt="Models; select a row to see one")
     if chosen is not None:
@@ -62,6 +64,18 @@ def _row(model: Model) -> dict[str, object]:
         "match rate (paper)": None if rate is None else 100 * rate,
         "validation loss": words.number(words.metrics_of(card), "validation_loss"),
         "made": str(card.get("made") or f"{model.created_at:%Y-%m-%d}"),
+    }
+
+
+def template_row(dataset: Dataset) -> dict[str, object]:
+    """A line of the table."""
+    return {
+        "model": label_of(SUBSTITUTION + dataset.name),
+        "task": "both",
+        "method": "substitution",
+        "network": "–",
+        "dataset": dataset.name,
+        "made": f"{dataset.created_at:%Y-%m-%d}",
     }
 
 
@@ -142,11 +156,16 @@ def show_card(model: Model) -> None:
         _table("Learned from", words.learned_from(card, config, model.energy_method))
         _table("Cost", words.cost(card))
         st.markdown(f"**Licence** :small[{plain(str(card.get('licence') or 'not said'))}]")
+        if data := card.get("data"):
+            st.markdown(f"**Data** :small[{plain(str(data))}]")
     with right:
         _table("Measured", words.measured(card))
         if on := card.get("measured_on"):
             st.caption(f"On {plain(str(on))}.")
         _table("Recipe", words.recipe(card, config))
+    if (series := words.curves(card)) and model.job_id is None:
+        st.markdown("**Losses**")
+        st.altair_chart(losses({model.name: series}).properties(height=200), alt="Losses against the step")
     _links(model)
     with st.expander("The whole card"):
         st.json({**card, "weights_sha256": model.hash, "folder": model.folder})

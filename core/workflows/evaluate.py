@@ -16,17 +16,20 @@ from typing import Any
 import torch
 
 from core.crystals import Crystals
+from core.data.symmetry import has_group
 from core.evaluation.matching import TOLERANCES, cell_distances
 from core.evaluation.pool import ALONE, MatchPool, cells_of
 from core.evaluation.report import Outcome, make_report, outcome_of, verdict_row
 from core.evaluation.validity import published_verdicts
 from core.workflows.context import Cancelled, Context, UserError
-from core.workflows.evaluation_drawers import Asked, Drawer, find_drawer
+from core.workflows.datasets import get_dataset, load_tensors
 from core.workflows.evaluation_targets import Targets, find_targets
-from core.workflows.models import load_model
+from core.workflows.method import About, Asked, Method
+from core.workflows.methods import START, Start, find_method
 
 CONDITIONS = ("composition", "space-group", "energy")
 MAX_SAMPLES = 100
+HALVES = {"": -1, "even": 0, "odd": 1}
 _BATCH = {"cpu": 64}  # crystals drawn at once
 _GPU_BATCH = 512
 _WAITING = 8  # batches that may wait to be matched
@@ -41,6 +44,9 @@ class EvaluateParams:
     conditions: what is given besides the cell's content, which always is: "space-group", "energy" (eV/atom; for a
     modifier the change); samples: drawn for each target; limit: targets, 0 for all, else so many drawn by the seed
     task: "generation" or "modification", "" for what the model does; a baseline that does both generates
+    also: further matchers, reported beside `matcher` for the same samples
+    atoms: smallest and largest cell, () for all; formulas: "even" or "odd" for half of a dataset's formulas, by their
+    number in it (with one formula, half of its structures): one half to choose by, the other to be scored once
     hold_group: a generator starts on the space group that is given and keeps it
     """
 
@@ -55,12 +61,20 @@ class EvaluateParams:
     steps: int = 50
     seed: int = 0
     task: str = ""
+    also: tuple[str, ...] = ()
+    atoms: tuple[int, ...] = ()
+    formulas: str = ""
     hold_group: bool = False
 
 
 def usual_steps(model: str) -> int:
     """Steps of the sampler that are usual for a model; 1 for a baseline. Raises UserError where there is none."""
-    return 1 if model == "start" or model.startswith("substitution:") else load_model(model).steps
+    return answering(model).about.steps
+
+
+def answering(name: str, hold_group: bool = False) -> Method:
+    """What is evaluated: any method, or the structure to modify as it is ("start"). Raises UserError."""
+    return Start() if name == START else find_method(name, "", hold_group)
 
 
 def evaluate(params: EvaluateParams, context: Context) -> dict[str, Any]:
@@ -70,17 +84,18 @@ def evaluate(params: EvaluateParams, context: Context) -> dict[str, Any]:
     Raises UserError.
     """
     check_params(params)
-    drawer = find_drawer(params.model, params.conditions, params.hold_group)
-    task = _task(params, drawer)
+    method = answering(params.model, params.hold_group)
+    task = _task(params, method.about)
     pairs = task == "modification"
-    targets = find_targets(params.data, params.dataset, params.split, pairs, drawer.method, context)
-    run = Run(params, drawer, targets, context)
+    targets = find_targets(params.data, params.dataset, params.split, pairs, method.about.energy_method, context)
+    targets = narrowed(targets, params)
+    run = Run(params, method, targets, context)
     outcomes = run.finish()
     report = asdict(make_report(outcomes, params.samples))
     return report | {
         "matcher": params.matcher,
-        "model": drawer.name,
-        "model_hash": drawer.hash,
+        "model": method.about.name,
+        "model_hash": method.about.hash,
         "task": task,
         "conditions": list(params.conditions),
         "hold_group": params.hold_group,
@@ -88,6 +103,7 @@ def evaluate(params: EvaluateParams, context: Context) -> dict[str, Any]:
         "split": params.split,
         "skipped": targets.skipped,
         "structures": targets.available,
+        "pairs_left_out": targets.left_out,
         "steps": params.steps,
         "seed": params.seed,
         "seconds_sampling": round(run.seconds_sampling, 3),
@@ -95,10 +111,10 @@ def evaluate(params: EvaluateParams, context: Context) -> dict[str, Any]:
     }
 
 
-def _task(params: EvaluateParams, drawer: Drawer) -> str:
-    if drawer.task and params.task not in ("", drawer.task):
-        raise UserError(f"{drawer.name} is for {drawer.task}, not for {params.task}.")
-    return drawer.task or params.task or "generation"
+def _task(params: EvaluateParams, about: About) -> str:
+    if about.task and params.task not in ("", about.task):
+        raise UserError(f"{about.name} is for {about.task}, not for {params.task}.")
+    return about.task or params.task or "generation"
 
 
 def check_params(params: EvaluateParams) -> None:
@@ -106,8 +122,13 @@ def check_params(params: EvaluateParams) -> None:
     unknown = [c for c in params.conditions if c not in CONDITIONS]
     if unknown:
         raise UserError(f"There is no condition {unknown[0]!r}: choose from {', '.join(CONDITIONS)}.")
-    if params.matcher not in TOLERANCES:
-        raise UserError(f"There is no matcher {params.matcher!r}: choose paper or field.")
+    for matcher in (params.matcher, *params.also):
+        if matcher not in TOLERANCES:
+            raise UserError(f"There is no matcher {matcher!r}: choose paper or field.")
+    if params.formulas not in HALVES or (params.formulas and not params.dataset):
+        raise UserError("Half of the formulas, even or odd, can be taken of a dataset.")
+    if params.atoms and (len(params.atoms) != 2 or not 1 <= params.atoms[0] <= params.atoms[1]):
+        raise UserError("Cells go from a smallest to a largest number of atoms, such as 4-20.")
     if params.task not in ("", "generation", "modification"):
         raise UserError(f"There is no task {params.task!r}: choose generation or modification.")
     if not 1 <= params.samples <= MAX_SAMPLES:
@@ -119,14 +140,28 @@ def check_params(params: EvaluateParams) -> None:
         raise UserError(f"There is no file {missing[0]}.")
 
 
+def narrowed(targets: Targets, params: EvaluateParams) -> Targets:
+    """Those of the sizes and of the half of the formulas that are asked for. Raises UserError where none is left."""
+    keep = torch.ones(len(targets), dtype=torch.bool)
+    if params.atoms:
+        keep &= (targets.natoms >= params.atoms[0]) & (targets.natoms <= params.atoms[1])
+    if params.formulas:
+        data = load_tensors(get_dataset(params.dataset))
+        number = data.formula[targets.rows] if len(data.formulas) > 1 else targets.rows
+        keep &= number % 2 == HALVES[params.formulas]
+    if not keep.any():
+        raise UserError("No structure has these numbers of atoms in that part: allow others.")
+    return targets.where(keep)
+
+
 class Run:
     """One evaluation: what is drawn is matched beside the drawing, and verdicts are kept as they come."""
 
-    def __init__(self, params: EvaluateParams, drawer: Drawer, targets: Targets, context: Context) -> None:
-        self.params, self.drawer, self.targets, self.context = params, drawer, targets, context
+    def __init__(self, params: EvaluateParams, method: Method, targets: Targets, context: Context) -> None:
+        self.params, self.method, self.targets, self.context = params, method, targets, context
         self.seconds_sampling = self.seconds_matching = 0.0
         self._chosen = targets.some(params.limit, params.seed)
-        named = json.dumps([asdict(params), drawer.hash, len(targets)], sort_keys=True)
+        named = json.dumps([asdict(params), method.about.hash, len(targets)], sort_keys=True)
         self._file = context.folder / f"verdicts-{hashlib.sha256(named.encode()).hexdigest()[:12]}.jsonl"
         self._outcomes = read_verdicts(self._file)
         self._waiting: list[_Batch] = []
@@ -152,23 +187,36 @@ class Run:
     def _begin(self, index: torch.Tensor, pool: MatchPool | None) -> _Batch:
         """Draw for these targets and hand over what is to be matched."""
         target = self.targets[index]
-        problems = self.drawer.refuses(target)
-        able = torch.tensor([i for i, problem in enumerate(problems) if not problem], dtype=torch.int64)
         times = self.params.samples
+        every = self._ask(index, target)
+        problems = self.method.refuses(every)[::times]
+        able = torch.tensor([i for i, problem in enumerate(problems) if not problem], dtype=torch.int64)
         started = time.monotonic()
         drawn, which = target[torch.arange(0)], list[int]()
         if len(able):
             asked = self._ask(index[able], target[able].trim())
-            drawn, answers = self.drawer.draw(asked, self.params.steps, self.context)
-            which = [int(able[i // times]) * times + i % times for i in answers]
+            answers = self.method.draw(asked, self.params.steps, self.context)
+            drawn, which = answers.crystals, [int(able[i // times]) * times + i % times for i in answers.which]
         self.seconds_sampling += time.monotonic() - started
         started = time.monotonic()
         valid = [v.valid for v in published_verdicts(drawn)] if which else []
         good = [i for i, ok in enumerate(valid) if ok]
         answered = [which[i] // times for i in good]
         found = self._match(_take(drawn, good), _take(target, answered), pool)
+        reached = self._in_group(drawn, {which[i]: i for i in good}, target)
         self.seconds_matching += time.monotonic() - started
-        return _Batch(index, target, problems, [which[i] for i in good], found)
+        return _Batch(index, target, problems, [which[i] for i in good], found, reached)
+
+    def _in_group(self, drawn: Crystals, places: dict[int, int], target: Crystals) -> list[bool | None]:
+        """Has the first sample of each target its group, as spglib finds it? None where none was asked for."""
+        if "space-group" not in self.params.conditions:
+            return [None] * len(target)
+        times = self.params.samples
+        firsts = [places.get(i * times) for i in range(len(target))]
+        return [
+            None if not group else place is not None and has_group(drawn, place, group)
+            for place, group in zip(firsts, target.group.tolist(), strict=True)
+        ]
 
     def _ask(self, index: torch.Tensor, target: Crystals) -> Asked:
         """Each target `samples` times, one after the other, with a seed for each that no batch changes."""
@@ -180,17 +228,18 @@ class Run:
             (1_000_003 * self.params.seed + int(i) + k * total) % (2**63 - 1)
             for i, k in zip(index[several], sample, strict=True)
         )
-        start = None if self.targets.starts is None else self.targets.start(index)[several].trim()
-        return Asked(target[several], start, sample, seeds)
+        start = None if self.targets.starts is None else self.targets.start(index).trim()
+        return told(target, start, self.params.conditions)[several].seeded(sample, seeds)
 
     def _match(
         self, drawn: Crystals, target: Crystals, pool: MatchPool | None
     ) -> Future[dict[str, list[float | None]]]:
-        name = self.params.matcher
+        names = tuple(dict.fromkeys((self.params.matcher, *self.params.also)))
         if pool is not None:
-            return pool.submit(drawn, target, (name,))
+            return pool.submit(drawn, target, names)
         done: Future[dict[str, list[float | None]]] = Future()
-        done.set_result({name: cell_distances(list(zip(cells_of(drawn), cells_of(target), strict=True)), name)})
+        pairs = list(zip(cells_of(drawn), cells_of(target), strict=True))
+        done.set_result({name: cell_distances(pairs, name) for name in names})
         return done
 
     def _collect(self, leave: int) -> None:
@@ -203,14 +252,14 @@ class Run:
                     raise Cancelled
                 with suppress(TimeoutError):
                     batch.found.result(0.5)
-            outcomes = self._judged(batch, batch.found.result()[self.params.matcher])
+            outcomes = self._judged(batch, batch.found.result())
             self._outcomes |= {o.target: o for o in outcomes}
             write_verdicts(self._file, outcomes)
         self.seconds_matching += time.monotonic() - started
 
-    def _judged(self, batch: _Batch, distances: Sequence[float | None]) -> list[Outcome]:
-        times = self.params.samples
-        valid, rms = set(batch.which), dict(zip(batch.which, distances, strict=True))
+    def _judged(self, batch: _Batch, distances: dict[str, list[float | None]]) -> list[Outcome]:
+        times, valid = self.params.samples, set(batch.which)
+        rms = {name: dict(zip(batch.which, found, strict=True)) for name, found in distances.items()}
         outcomes = []
         for i, row in enumerate(batch.index.tolist()):
             places = range(i * times, (i + 1) * times)
@@ -219,12 +268,14 @@ class Run:
                 Outcome(
                     row,
                     self.targets.labels[int(self.targets.rows[row])],
-                    int((numbers > 0).sum()),
+                    int(self.targets.natoms[row]),
                     len(set(numbers.tolist()) - {0}),
                     int(batch.target.group[i]),
                     tuple(p in valid for p in places),
-                    tuple(rms.get(p) for p in places),
+                    tuple(rms[self.params.matcher].get(p) for p in places),
                     batch.problems[i],
+                    {name: tuple(rms[name].get(p) for p in places) for name in self.params.also},
+                    batch.in_group[i],
                 )
             )
         return outcomes
@@ -236,19 +287,39 @@ class Run:
         self.context.progress(done / total, f"{done:,} of {total:,} targets, {matched:,} matched", left)
 
 
+def told(target: Crystals, start: Crystals | None, conditions: Sequence[str]) -> Asked:
+    """What is told of targets, and no more: their content, in the order of the start's atoms where there is a start.
+
+    conditions: "space-group" and "energy" where they are given; from a start the energy is its change
+    """
+    energy = target.energy.double() if start is None else target.energy.double() - start.energy.double()
+    return Asked(
+        target.numbers if start is None else start.numbers,
+        target.group * ("space-group" in conditions),
+        energy if "energy" in conditions else torch.full_like(energy, torch.nan),
+        start,
+        (0,) * len(target),
+        (0,) * len(target),
+    )
+
+
 def _take(crystals: Crystals, places: list[int]) -> Crystals:
     return crystals[torch.tensor(places, dtype=torch.int64)]
 
 
 @dataclass(frozen=True, eq=False)
 class _Batch:
-    """Targets that are being matched. which: target × samples + sample of each crystal in `found`."""
+    """Targets that are being matched. which: target × samples + sample of each crystal in `found`.
+
+    in_group: for each target, as `Outcome` has it
+    """
 
     index: torch.Tensor
     target: Crystals
     problems: list[str]
     which: list[int]
     found: Future[dict[str, list[float | None]]]
+    in_group: list[bool | None]
 
 
 def read_verdicts(path: Path) -> dict[int, Outcome]:

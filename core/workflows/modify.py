@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import itertools
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,15 +15,15 @@ from uuid import uuid4
 import torch
 
 from core.crystals import Crystals, from_structures, unpack_cells
-from core.data.encoding import encode
+from core.data.fitted_pairs import starts_of
 from core.data.readers.records import Record
 from core.evaluation.displacement import change
-from core.models.state import Conditions, State, conditions_for
 from core.workflows.chain import Stage, check_chain
 from core.workflows.context import Context, UserError
 from core.workflows.design import MAX_CANDIDATES, MAX_SITES, Chain, check_conditions, run_chain
 from core.workflows.judging import Keeper, Wish
-from core.workflows.models import LoadedModel, load_model
+from core.workflows.method import Method
+from core.workflows.methods import method_for
 from core.workflows.relax import RelaxParams, relax_crystals
 from core.workflows.starts import as_start, energies_of, read_text
 
@@ -31,7 +32,12 @@ START = "start.json"  # in the job's folder
 
 @dataclass(frozen=True)
 class ModifyParams(Chain):
-    """cif: the structure's text; energy_changes in eV/atom, negative towards stability; the rest as for generation."""
+    """model: a name of `core.workflows.methods`; cif: the structure's text
+
+    energy_changes in eV/atom, negative towards stability; the rest as for generation
+
+    cells: how many times the start's content each result holds: a polymorph often needs a larger cell than the start's
+    """
 
     model: str
     cif: str
@@ -42,6 +48,7 @@ class ModifyParams(Chain):
     steps: int = 50
     seed: int = 0
     sampler: str = ""
+    cells: tuple[int, ...] = (1,)
 
 
 @dataclass(frozen=True)
@@ -63,44 +70,70 @@ class StartState:
 
 def modify(params: ModifyParams, context: Context) -> dict[str, Any]:
     """Draw, judge and keep the polymorphs asked for, with the start's energies beside them. Raises UserError."""
-    model = modifier(params.model).drawn_by(params.sampler)
+    method = modifier(params.model, params.sampler)
     start = parse_start(params.cif, params.name)
     crystal = unpack_cells([start.cell])
     wishes = plan(params, start, crystal)
 
-    def conditions(part: list[Wish]) -> Conditions:
-        asked = conditions_for([w.numbers for w in part], [w.group for w in part], [w.energy for w in part])
-        return replace(asked, start=_repeat(encode(crystal, model.cell), len(part)))
+    method.check({wish.formula for wish in wishes})
 
     def moved(structure: Any, _: int) -> Mapping[str, Any]:
         found = change(crystal, from_structures([structure]))
         return {"displacement": found.displacement, "volume_change": found.volume, "same_as_start": found.same}
 
     state = evaluate_start(crystal, params, context)
-    keeper = Keeper(model, context.job_id, params, moved)
-    result = run_chain(wishes, conditions, params.steps, params.seed, keeper, context, params)
+    own = start_energy(method, crystal, state)
+    given = replace(crystal, energy=torch.tensor([math.nan if own is None else own], dtype=torch.float64))
+    grown = {int(cell.natoms[0]): cell for cell in cells_asked(given, params.cells)}
+    keeper = Keeper(method.about, context.job_id, params, moved)
+    result = run_chain(method, wishes, params.steps, params.seed, keeper, context, params, grown)
     return result | ({"start": _told(state)} if state else {})
 
 
-def modifier(name: str) -> LoadedModel:
-    """A model for modification. Raises UserError."""
-    model = load_model(name)
-    if model.row.task != "modification":
-        raise UserError(f"{name} generates structures; choose a model for modification.")
-    return model
+def start_energy(method: Method, crystal: Crystals, state: StartState | None = None) -> float | None:
+    """The start's formation energy on the method's scale, eV/atom: by the run's potential where that is the scale."""
+    if state is not None and state.method == method.about.energy_method and state.formation is not None:
+        return state.formation
+    return method.start_energy(crystal)
+
+
+def modifier(name: str, sampler: str = "") -> Method:
+    """A method for modification. Raises UserError."""
+    return method_for("modification", name, sampler)
 
 
 def plan(params: ModifyParams, start: Record, crystal: Crystals) -> list[Wish]:
     """Every polymorph asked for. Raises UserError for conditions that cannot be."""
     check_conditions(params.space_groups, params.energy_changes, params.count, params.steps)
     check_chain(params)
-    combinations = max(1, len(params.space_groups)) * max(1, len(params.energy_changes))
+    check_cells(params.cells, int(crystal.natoms[0]), params.name)
+    combinations = len(params.cells) * max(1, len(params.space_groups)) * max(1, len(params.energy_changes))
     if combinations * params.count > MAX_CANDIDATES:
         raise UserError(f"That asks for {combinations * params.count:,} candidates; {MAX_CANDIDATES:,} is the limit.")
-    asked = itertools.product(params.space_groups or (None,), params.energy_changes or (None,), range(params.count))
-    numbers = tuple(crystal.numbers[0].tolist())
-    formula = crystal.formula(0)
-    return [Wish(i, numbers, formula, group, change) for i, (group, change, _) in enumerate(asked)]
+    contents = [(tuple(cell.numbers[0].tolist()), cell.formula(0)) for cell in cells_asked(crystal, params.cells)]
+    asked = itertools.product(
+        contents, params.space_groups or (None,), params.energy_changes or (None,), range(params.count)
+    )
+    return [
+        Wish(i, numbers, formula, group, change, "", k)
+        for i, ((numbers, formula), group, change, k) in enumerate(asked)
+    ]
+
+
+def cells_asked(crystal: Crystals, cells: Sequence[int]) -> list[Crystals]:
+    """The start (a batch of one) as the model is given it: reduced, and each so many times as large."""
+    return [starts_of(crystal, [times]) for times in cells]
+
+
+def check_cells(cells: Sequence[int], natoms: int, name: str, most: int = MAX_SITES) -> None:
+    """Raises UserError for multiples of the start's content that cannot be."""
+    if not cells or len(set(cells)) < len(cells) or min(cells) < 1:
+        raise UserError("The cell size of the result is 1, 2, 3 … times the start's, each asked for once.")
+    if max(cells) * natoms > most and max(cells) > 1:
+        raise UserError(
+            f"{name} has {natoms} atoms in its cell: {max(cells)} times that is {max(cells) * natoms}; {most} can be "
+            "drawn."
+        )
 
 
 def parse_start(text: str, name: str) -> Record:
@@ -113,9 +146,9 @@ def parse_start(text: str, name: str) -> Record:
     return record
 
 
-def sites_of(model: LoadedModel) -> int:
-    """How many atoms a cell may have for this model."""
-    return min(MAX_SITES, int(getattr(model.network, "max_sites", 0) or MAX_SITES))
+def sites_of(method: Method) -> int:
+    """How many atoms a cell may have for this method."""
+    return min(MAX_SITES, method.about.max_sites or MAX_SITES)
 
 
 def check_size(natoms: int, name: str, most: int = MAX_SITES) -> None:
@@ -180,8 +213,3 @@ def _structure(crystal: Crystals) -> Any:
     from core.crystals import to_structures
 
     return to_structures(crystal)[0]
-
-
-def _repeat(state: State, count: int) -> State:
-    index = torch.zeros(count, dtype=torch.int64)
-    return state[index]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -13,8 +13,8 @@ from typing import Any
 import torch
 
 from core.crystals import Crystals, concatenate, from_structures, to_structures
+from core.data.prototypes import Decoration, choose_formulas, decorate
 from core.data.prototypes import build as build_decoration
-from core.data.prototypes import choose_formulas, decorate
 from core.data.rows import row_of
 from core.data.symmetry import detect_groups
 from core.energy.formation import formation_energy, load_references
@@ -82,17 +82,16 @@ def write_rows(params: PrototypeParams, path: Path, context: Context) -> int:
             f"{params.atoms[0]} to {params.atoms[1]} atoms: ask for fewer, or allow larger cells."
         )
     potentials = [load_potential(key, settings().m3gnet, context.device) for key in (_key(params), *params.also)]
-    done = _drop_unfinished(path)
+    done = drop_unfinished(path)
     rows, started, fresh = sum(done.values()), time.monotonic(), 0
     for number, formula in enumerate(chosen):
         if formula in done:
             continue
         if context.cancelled():
             raise Cancelled
-        lines = list(_polymorphs(formula, formulas[formula], potentials, params))
-        with path.open("a") as file:
-            file.writelines(json.dumps(line, separators=(",", ":")) + "\n" for line in lines)
-            file.write(json.dumps({"finished": formula, "rows": len(lines)}) + "\n")
+        made = [build_decoration(label, names) for label, names in formulas[formula]]
+        lines = list(polymorphs(made, potentials, params))
+        append_formula(path, formula, lines)
         rows, fresh = rows + len(lines), fresh + 1
         per_formula = (time.monotonic() - started) / fresh
         left = per_formula * (len(chosen) - number - 1)
@@ -101,14 +100,17 @@ def write_rows(params: PrototypeParams, path: Path, context: Context) -> int:
     return rows
 
 
-def _polymorphs(
-    formula: str,
-    decorations: Iterable[tuple[str, tuple[str, ...]]],
-    potentials: list[Potential],
-    params: PrototypeParams,
+def append_formula(path: Path, formula: str, lines: Sequence[dict[str, Any]]) -> None:
+    """The rows of a formula and the mark that it is finished, at the end of the file."""
+    with path.open("a") as file:
+        file.writelines(json.dumps(line, separators=(",", ":")) + "\n" for line in lines)
+        file.write(json.dumps({"finished": formula, "rows": len(lines)}) + "\n")
+
+
+def polymorphs(
+    made: Sequence[Decoration], potentials: list[Potential], params: PrototypeParams
 ) -> Iterable[dict[str, Any]]:
     """The rows of one formula: relaxed by the first potential, energies by all at that geometry."""
-    made = [build_decoration(label, names) for label, names in decorations]
     crystals, energy, keep = _relaxed(
         concatenate([from_structures([d.structure]) for d in made]), potentials[0], params
     )
@@ -132,7 +134,7 @@ def _polymorphs(
             for name, (total, formation) in energies.items()
             if torch.isfinite(formation[i])
         }
-        label = f"{made[original].prototype}:{'-'.join(list(decorations)[original][1])}"
+        label = f"{made[original].prototype}:{'-'.join(made[original].elements)}"
         yield row_of(crystals, i, label, known, main, digits=6)
 
 
@@ -182,7 +184,7 @@ def _key(params: PrototypeParams) -> str:
     return params.potential or default_choice(settings().m3gnet).key
 
 
-def _drop_unfinished(path: Path) -> dict[str, int]:
+def drop_unfinished(path: Path) -> dict[str, int]:
     """Cut a file that a killed run left after its last finished formula; returns finished formula -> rows."""
     done: dict[str, int] = {}
     if not path.is_file():

@@ -38,8 +38,10 @@ def test_sizes() -> None:
 
 OUTCOMES = [
     Outcome(0, "a", 4, 2, 225, (True, True), (0.1, 0.02)),
-    Outcome(1, "b", 8, 2, 225, (True, True), (None, 0.2)),
-    Outcome(2, "c", 8, 3, 12, (False, False), (0.05, None)),  # not valid: a miss although it matches
+    Outcome(1, "b", 8, 2, 225, (True, True), (None, 0.2), "", {"field": (0.3, 0.2)}, True),
+    Outcome(
+        2, "c", 8, 3, 12, (False, False), (0.05, None), "", {"field": (0.05, None)}, False
+    ),  # not valid: a miss although it matches
     Outcome(3, "d", 80, 3, 0, problem="more than 64 atoms"),
 ]
 
@@ -63,6 +65,18 @@ def test_everything_asked_counts() -> None:
         assert sum(s.targets for s in rows) == 4
         assert all(s.ci95[0] <= s.match_rate <= s.ci95[1] for s in rows)
     json.dumps(asdict(report))
+
+
+def test_other_matchers_and_groups_are_reported_beside() -> None:
+    report = make_report([*OUTCOMES, Outcome(4, "e", 4, 1, 1, (True, True), (None, None), in_group=False)], samples=2)
+    field = report.also["field"]
+    assert (field.matched, field.match_rate, field.rms) == (1, 0.2, 0.3)
+    assert (field.match_rate_at_k, field.rms_at_k, field.ci95_at_k) == (0.2, 0.2, wilson(1, 5))
+    assert report.in_group is not None
+    assert report.in_group_p1 is not None
+    assert (report.in_group.asked, report.in_group.share, report.in_group.ci95) == (2, 0.5, wilson(1, 2))
+    assert (report.in_group_p1.asked, report.in_group_p1.share) == (1, 0.0)
+    assert make_report(OUTCOMES[:1]).in_group is None
 
 
 def test_no_match_has_no_rms_and_no_target_no_report() -> None:
