@@ -28,6 +28,7 @@ class Library:
     structures: where they are taken from; rows: (M,) of them
     members: {(counts per formula unit, rising; atoms in the cell): (K,) places in `rows`}
     elements: (M, E) atomic numbers by rising count and then place in Pettifor's order, 0 at padding
+    counts: (M, E) atoms of each; natoms: (M,)
     formula: (M,) int64, the same for structures of one reduced formula; formulas: {its key (`formula_key`): it}
     group: (M,) 0 where unknown; energy: (M,) eV/atom, NaN where unknown; volume: (M,) Å³ per atom
     above: (M,) eV/atom above the lowest of its formula here, NaN where unknown; polymorphs: (M,) of its formula here
@@ -38,6 +39,8 @@ class Library:
     rows: torch.Tensor
     members: dict[tuple[tuple[int, ...], int], np.ndarray]
     elements: np.ndarray
+    counts: np.ndarray
+    natoms: np.ndarray
     formula: np.ndarray
     formulas: dict[bytes, int]
     group: np.ndarray
@@ -92,6 +95,8 @@ def build_library(structures: Structures, rows: torch.Tensor) -> Library:
         rows,
         {key: np.array(places) for key, places in members.items()},
         padded[which],
+        np.take_along_axis(contents, padded, 1).astype(np.int64)[which],
+        count.sum(1),
         formula,
         formulas,
         np.concatenate(groups),

@@ -19,8 +19,10 @@ from core.templates.candidates import Asked, Candidates, find_candidates, plain_
 from core.templates.features import exchanged, likeness
 from core.templates.library import KINDS, Library
 from core.templates.ranker import Ranker, score, shipped
+from core.templates.regroup import regroup, regrouped_crystals
 
 HALF = 10.0  # places in Pettifor's order at which confidence is one half, without a ranker
+REGROUPED, SHARED_HALF = 0.8, 3.0  # confidence of a regrouped template at no cost, and the cost at which it halves
 SAME = 0.98  # likeness of one template with itself, its elements exchanged in ways that are the same
 
 
@@ -56,12 +58,19 @@ def propose(
     """
     asked = Asked.of(numbers, group, energy)
     candidates = find_candidates(library, asked)
-    if not len(candidates):
-        return Proposals(_nothing(asked.natoms), np.zeros(0), np.zeros(0, dtype=np.int64))
     chosen, confidence = choose(library, asked, candidates, count, ranker or shipped())
+    crystals = built(library, asked, candidates, chosen)
     places = candidates.places[chosen]
-    rows = library.rows[torch.from_numpy(places)]
-    return Proposals(built(library, asked, candidates, chosen), confidence, rows.numpy())
+    if asked.group and not candidates.same:  # else they are worth nothing
+        other = regroup(library, asked, count)
+        crystals += regrouped_crystals(library, other)
+        places = np.concatenate([places, other.places])
+        confidence = np.concatenate([confidence, REGROUPED / (1 + (other.cost / SHARED_HALF) ** 2)])
+    order = np.argsort(-confidence, kind="stable")[:count]
+    if not len(order):
+        return Proposals(_nothing(asked.natoms), np.zeros(0), np.zeros(0, dtype=np.int64))
+    rows = library.rows[torch.from_numpy(places[order])]
+    return Proposals(concatenate([crystals[i] for i in order.tolist()]), confidence[order], rows.numpy())
 
 
 def choose(
@@ -71,6 +80,8 @@ def choose(
 
     One template whose elements may be exchanged in several ways that are the same counts once.
     """
+    if not len(candidates):
+        return np.zeros(0, dtype=np.int64), np.zeros(0)
     alike = likeness(library.marks(candidates.places), candidates.order)
     if ranker is None:
         left = HALF / (HALF + plain_cost(library, asked, candidates))
@@ -88,16 +99,14 @@ def choose(
     return np.array(chosen), np.array(confidence)
 
 
-def built(library: Library, asked: Asked, candidates: Candidates, chosen: np.ndarray) -> Crystals:
+def built(library: Library, asked: Asked, candidates: Candidates, chosen: np.ndarray) -> list[Crystals]:
     """The chosen templates with the elements asked for: float64, repeated to the cell's size, scaled in volume."""
     theirs = exchanged(library, candidates)
     found = library.structures[library.rows[torch.from_numpy(candidates.places[chosen])]].to(dtype=torch.float64)
-    return concatenate(
-        [
-            _exchanged(found[[i]], theirs[k], asked.elements, asked.natoms, library.volumes)
-            for i, k in enumerate(chosen.tolist())
-        ]
-    )
+    return [
+        _exchanged(found[[i]], theirs[k], asked.elements, asked.natoms, library.volumes)
+        for i, k in enumerate(chosen.tolist())
+    ]
 
 
 def _nothing(natoms: int) -> Crystals:

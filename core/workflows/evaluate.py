@@ -105,7 +105,7 @@ def evaluate(params: EvaluateParams, context: Context) -> dict[str, Any]:
         "task": task,
         "conditions": list(params.conditions),
         "hold_group": params.hold_group,
-        "rank_by": params.rank_by and run.judge.potential.name if run.judge else "",
+        "rank_by": run.judge.potential.name if run.judge else "",
         "rank_steps": params.rank_steps,
         "seconds_ranking": round(run.seconds_ranking, 3),
         "data": params.dataset or ", ".join(Path(f).name for f in params.data),
