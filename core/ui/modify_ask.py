@@ -13,7 +13,7 @@ from core.ui.conditions import model_picker, parse_energies, sampler_picker, usa
 from core.ui.devices import devices
 from core.ui.group_input import group_input
 from core.ui.widgets import counted, go, plain, selected, sentences
-from core.workflows.chain import MODES
+from core.workflows.chain import MAX_DRAWS, MODES
 from core.workflows.datasets import list_datasets
 from core.workflows.design_cost import cost_of
 from core.workflows.method import Method, Wanted
@@ -65,6 +65,9 @@ def ask(structure: Structure, name: str, model: Method, potential: str | None) -
             relax = _relax(potential)
     with right:
         compare = _datasets(model)
+        draws = 1
+        if potential is not None:
+            draws = _whole("Drawn for each candidate, the best is kept", "draws", 1, 1, MAX_DRAWS)
         symmetrise = _switch("Symmetrise", "symmetrise", _SYMMETRISE)
         with st.expander("Seed, device" if is_substitution(model.about.name) else "Sampler, steps, seed, device"):
             sampler, steps = sampler_picker(model.about)
@@ -76,7 +79,7 @@ def ask(structure: Structure, name: str, model: Method, potential: str | None) -
     with sentences(), place:
         params = ModifyParams(
             model.about.name, cif_text(structure, {}), name, groups, parse_energies(text), count, steps, seed, sampler,
-            symmetrise=symmetrise, compare=compare, potential=potential, relax=relax,
+            symmetrise=symmetrise, compare=compare, potential=potential, relax=relax, draws=draws,
         )  # fmt: skip
         _start(params, structure, model, device)
 
