@@ -24,13 +24,14 @@ import torch
 from core.crystals import Crystals, concatenate
 from core.data.encoding import decode
 from core.data.tensors import TRAIN, TensorData
-from core.evaluation.baselines import build_library, substitute
 from core.evaluation.pool import MatchPool
 from core.evaluation.report import wilson
 from core.models.registry import build_network
 from core.samplers.drawing import draw_crystals
 from core.samplers.geometry import CELLS
 from core.samplers.registry import METHODS, STEPS, sampler_for
+from core.templates.library import build_library
+from core.templates.propose import propose
 from core.training.data import Examples
 from core.training.loop import Training
 from core.training.plan import make_sources
@@ -133,7 +134,8 @@ def substituted(data: TensorData, examples: Examples, task: str) -> Crystals:
         group, energy = (conditions.present[i] & torch.tensor([True, task == "generation"])).tolist()
         asked = (int(conditions.group[i]) if group else None, float(conditions.energy[i]) if energy else None)
         numbers = conditions.numbers[i][conditions.mask[i]].tolist()
-        found += substitute(library, numbers, *asked)[:1] or [_nothing(len(numbers))]
+        proposed = propose(library, numbers, *asked).crystals
+        found.append(proposed if len(proposed) else _nothing(len(numbers)))
     return concatenate(found)
 
 

@@ -22,11 +22,11 @@ import numpy as np
 from core.crystals import Crystals, unpack_cells
 from core.data.readers.parsing import parse_rows
 from core.data.readers.sources import raw_rows
-from core.evaluation.baselines import count_elements, fit_volumes
 from core.evaluation.contacts import covalent_radii, find_contacts, largest_gap
 from core.evaluation.pool import cells_of
 from core.evaluation.reduction import Cell, volume_of
 from core.evaluation.validity import LAYERED, VOLUMES, Verdict, judge, published_verdicts, usual_volumes
+from core.templates.library import count_elements, fit_volumes
 
 FILES = ("mp_polymorphs", "perov_5_train_val", "carbon_24_train_val")
 QUANTILES = (0, 0.0005, 0.001, 0.002, 0.01, 0.5, 0.99, 0.998, 0.999, 0.9995, 1)

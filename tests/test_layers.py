@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-SCIENCE = ["data", "models", "samplers", "training", "evaluation", "energy", "export"]
+SCIENCE = ["data", "models", "samplers", "training", "evaluation", "energy", "export", "templates"]
 LEAN = ["models", "samplers", "training"]
 
 

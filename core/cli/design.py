@@ -58,6 +58,7 @@ def _add_train(commands: Any, shared: argparse.ArgumentParser) -> None:
     more.add_argument("--loss", default="", help="squared, l1, periodic or minimum-image")
     more.add_argument("--geometry", default="", help="periodic or paper")
     more.add_argument("--schedule", default="", help="of a diffusion: cosine or linear")
+    more.add_argument("--path", default="", help="of a flow from noise: centred, matched or stored")
     more.add_argument("--precision", default="", help="auto, 32, bf16 or 16")
     more.add_argument("--pairs", default="", help="of polymorphs: all, paper or paper-code")
     add_detach(parser)

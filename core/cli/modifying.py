@@ -32,6 +32,10 @@ def add_command(commands: Any, shared: argparse.ArgumentParser) -> None:
         "--space-group", nargs="*", default=[], help="numbers, ranges, symbols, crystal systems: 12 6-10 Fm-3m cubic"
     )
     parser.add_argument("--energy-change", nargs="*", type=float, default=[], help="eV/atom, negative is more stable")
+    parser.add_argument(
+        "--cells", nargs="+", type=int, default=[1], metavar="N",
+        help="cell size of the result, in starts: 1 2 asks for as many atoms as the start has, and for twice as many",
+    )  # fmt: skip
     add_sampling(parser)
     add_after(parser)
 
@@ -39,7 +43,7 @@ def add_command(commands: Any, shared: argparse.ArgumentParser) -> None:
 def _modify(asked: argparse.Namespace) -> dict[str, Any]:
     from core.data.starts import group_of
     from core.export.bundle import cif_text
-    from core.workflows.modify import ModifyParams, check_size, modifier, parse_start, plan, sites_of
+    from core.workflows.modify import ModifyParams, check_cells, check_size, modifier, parse_start, plan, sites_of
     from core.workflows.starts import read_file
 
     text, name = read_file(asked.file)
@@ -47,6 +51,7 @@ def _modify(asked: argparse.Namespace) -> dict[str, Any]:
     most = sites_of(model)
     structure = _start(asked, text, name, most)
     check_size(len(structure), asked.file.name, most)
+    check_cells(asked.cells, len(structure), asked.file.name, most)
     params = ModifyParams(
         asked.model,
         cif_text(structure, {}),
@@ -57,6 +62,7 @@ def _modify(asked: argparse.Namespace) -> dict[str, Any]:
         asked.steps or model.steps,
         asked.seed,
         asked.sampler,
+        tuple(asked.cells),
         **chain_of(asked),
     )
     start = parse_start(params.cif, params.name)

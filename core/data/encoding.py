@@ -54,10 +54,15 @@ def _known(cell: str) -> None:
         raise ValueError(f"There is no encoding of cells {cell!r}: choose {' or '.join(CELLS)}.")
 
 
+def log_cell(state: State) -> Tensor:
+    """(B, 3, 3) S = ½ ln(L Lᵀ), L in Å, of a state whose cells are encoded as "log"."""
+    log = state.lattice * SPREAD + _average(state.mask.sum(1)).to(state.lattice)
+    return ((log + log.mT) / 2).clamp(-20, 20)
+
+
 def _from_log(state: State, conditions: Conditions) -> Tensor:
     """(B, 3, 3) float64 cells of S, NaN where S is not finite."""
-    log = state.lattice.double() * SPREAD + _average(conditions.mask.sum(1)).to(state.lattice.device)
-    log = ((log + log.mT) / 2).clamp(-20, 20)
+    log = log_cell(State(state.frac, state.lattice.double(), conditions.mask.to(state.lattice.device)))
     finite = torch.isfinite(log).flatten(1).all(1)
     values, vectors = torch.linalg.eigh(torch.where(finite[:, None, None], log, torch.zeros_like(log)))
     lattice = vectors @ torch.diag_embed(values.exp()) @ vectors.mT

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from core.crystals import Crystals, wrap
+from core.data.common_cells import common_size
 from core.data.tensors import TensorData
 
 
@@ -20,7 +20,8 @@ class PairRules:
     balanced: groups are drawn so that every cell size is seen alike: `per_group` of a group on average, 4 times at most
     min_gap: groups whose largest gap between neighbouring energies is smaller (eV per cell) make none
     lowest: how many of the lowest count as targets of lowest-energy pairs (the paper's text 1, its code 2)
-    same_size: start and target have one number of atoms, so that their atoms can stand side by side
+    same_size: start and target have one number of atoms, else they meet in common cells (`core.data.common_cells`)
+    most_sites: of such common cells; pairs that need more are left out
     """
 
     min_polymorphs: int = 2
@@ -28,11 +29,12 @@ class PairRules:
     balanced: bool = False
     min_gap: float = 0.0
     lowest: int = 1
-    same_size: bool = True
+    same_size: bool = False
+    most_sites: int = 64
 
 
-PAPER_TEXT = PairRules(min_polymorphs=7, per_group=1)
-PAPER_CODE = PairRules(min_polymorphs=2, per_group=1, balanced=True, min_gap=0.01, lowest=2)
+PAPER_TEXT = PairRules(min_polymorphs=7, per_group=1, same_size=True)
+PAPER_CODE = PairRules(min_polymorphs=2, per_group=1, balanced=True, min_gap=0.01, lowest=2, same_size=True)
 PAIRS = {"all": PairRules(), "paper": PAPER_TEXT, "paper-code": PAPER_CODE}
 
 
@@ -41,41 +43,80 @@ class PairGroups:
     """Structures of a part in groups that pair among themselves, each by rising energy.
 
     rows: (R,) row numbers, group after group; starts: (G,) where each group begins; sizes: (G,) structures;
-    natoms: (G,) of its lowest structure
+    natoms: (G,) of its lowest structure; sites: (R,) of each row
     """
 
     rows: np.ndarray
     starts: np.ndarray
     sizes: np.ndarray
     natoms: np.ndarray
+    sites: np.ndarray
     rules: PairRules
+
+    def fits(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        """Have these of `rows` common cells that are small enough? bool, of any shape."""
+        sites = self.sites[first], self.sites[second]
+        found: np.ndarray = (sites[0] == sites[1]) | (common_size(*sites) <= self.rules.most_sites)
+        return found
 
 
 def pair_groups(data: TensorData, rows: Tensor, rules: PairRules = PairRules()) -> PairGroups:
-    """The groups of `rows`: one formula (and one number of atoms, if the rules say so), with known energies."""
+    """The groups of `rows`: one formula (one number of atoms, if the rules say so), known energies of one source."""
     energy = data.crystals.energy.numpy()
-    natoms, formula = data.crystals.natoms.numpy(), data.formula.numpy()
+    natoms, kind = data.crystals.natoms.numpy(), data.formula.numpy()
+    if data.source is not None:
+        kind = kind * (int(data.source.max()) + 1 if len(data) else 1) + data.source.numpy()
     chosen = rows.numpy()[np.isfinite(energy[rows.numpy()])]
-    sizes = natoms[chosen] if rules.same_size else np.zeros(len(chosen), dtype=np.int64)
-    chosen = chosen[np.lexsort((energy[chosen], sizes, formula[chosen]))]
-    sizes = natoms[chosen] if rules.same_size else np.zeros(len(chosen), dtype=np.int64)
-    edges = np.flatnonzero((np.diff(formula[chosen]) != 0) | (np.diff(sizes) != 0)) + 1
+    sizes = natoms if rules.same_size else np.zeros_like(natoms)
+    chosen = chosen[np.lexsort((energy[chosen], sizes[chosen], kind[chosen]))]
+    edges = np.flatnonzero((np.diff(kind[chosen]) != 0) | (np.diff(sizes[chosen]) != 0)) + 1
     starts = np.concatenate([[0], edges]) if len(chosen) else np.zeros(0, dtype=np.int64)
     counts = np.diff(np.concatenate([starts, [len(chosen)]]))
-    polymorphs = np.bincount(formula[chosen], minlength=len(data.formulas))
-    good = (counts > 1) & (polymorphs[formula[chosen][starts]] >= max(2, rules.min_polymorphs))
+    polymorphs = np.bincount(kind[chosen])
+    good = (counts > 1) & (polymorphs[kind[chosen][starts]] >= max(2, rules.min_polymorphs))
     if rules.min_gap > 0 and len(chosen):
         gaps = np.diff(energy[chosen] * natoms[chosen], append=0.0)
         gaps[starts + counts - 1] = 0.0  # the last of a group has no neighbour above
         good &= np.maximum.reduceat(gaps, starts) >= rules.min_gap
-    return PairGroups(chosen, starts[good], counts[good], natoms[chosen[starts[good]]], rules)
+    return PairGroups(chosen, starts[good], counts[good], natoms[chosen[starts[good]]], natoms[chosen], rules)
 
 
 def lowest_energy_pairs(groups: PairGroups) -> Tensor:
     """(P, 2) rows (S_i, S_0) of every structure above the lowest of its group: what validation looks at."""
+    above, lowest = _to_lowest(groups)
+    return _rows(groups, above, lowest)[torch.from_numpy(groups.fits(above, lowest))]
+
+
+def too_large(groups: PairGroups) -> int:
+    """Lowest-energy pairs that are left out, since no common cell is small enough."""
+    return int((~groups.fits(*_to_lowest(groups))).sum())
+
+
+def every_pair(groups: PairGroups, most: int) -> Tensor:
+    """(P, 2) rows of all pairs that may be drawn, higher energy first; of more than `most` those of the first epochs.
+
+    The epochs are those of seed 0; of some datasets all pairs would be millions.
+    """
+    if int((groups.sizes * (groups.sizes - 1) // 2).sum()) > most:
+        drawn, count = [draw_pairs(groups, 0, 0)], 0
+        while len(drawn) < 100 and sum(map(len, drawn)) < most and len(drawn[-1]):
+            count += 1
+            drawn.append(draw_pairs(groups, 0, count))
+        return torch.unique(torch.cat(drawn), dim=0)[:most]
+    parts = [np.stack(np.tril_indices(int(n), -1)) + s for s, n in zip(groups.starts, groups.sizes, strict=True)]
+    above, below = np.concatenate(parts, 1) if parts else np.zeros((2, 0), dtype=np.int64)
+    return _rows(groups, above, below)[torch.from_numpy(groups.fits(above, below))]
+
+
+def _to_lowest(groups: PairGroups) -> tuple[np.ndarray, np.ndarray]:
+    """Places in `groups.rows` of every structure above the lowest of its group, and of that one."""
     starts = np.repeat(groups.starts, groups.sizes - 1)
     place = np.concatenate([np.arange(1, n) for n in groups.sizes]) if len(groups.sizes) else np.zeros(0, dtype=int)
-    return torch.from_numpy(np.stack([groups.rows[starts + place], groups.rows[starts]], 1).astype(np.int64))
+    return starts + place, starts
+
+
+def _rows(groups: PairGroups, first: np.ndarray, second: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.stack([groups.rows[first], groups.rows[second]], 1).astype(np.int64))
 
 
 def draw_pairs(groups: PairGroups, seed: int, epoch: int) -> Tensor:
@@ -98,12 +139,12 @@ def draw_pairs(groups: PairGroups, seed: int, epoch: int) -> Tensor:
     above = target + 1 + _below(rng, sizes[group] - 1 - np.where(other, 0, target))
     start = np.where(other, low + np.maximum(a, b), above)
     drawn, index = np.unique(np.stack([group, start, target], 1), axis=0, return_index=True)
-    halves = [rng.permutation(np.flatnonzero(part)) for part in (other[index], ~other[index])]
+    base = groups.starts[drawn[:, 0]]
+    fits = groups.fits(base + drawn[:, 1], base + drawn[:, 2])
+    halves = [rng.permutation(np.flatnonzero(part & fits)) for part in (other[index], ~other[index])]
     count = min(map(len, halves)) or len(drawn)
-    chosen = drawn[rng.permutation(np.concatenate([half[:count] for half in halves]))]
-    base = groups.starts[chosen[:, 0]]
-    found = np.stack([groups.rows[base + chosen[:, 1]], groups.rows[base + chosen[:, 2]]], 1)
-    return torch.from_numpy(found.astype(np.int64))
+    chosen = rng.permutation(np.concatenate([half[:count] for half in halves]))
+    return _rows(groups, base[chosen] + drawn[chosen, 1], base[chosen] + drawn[chosen, 2])
 
 
 def _drawn_groups(groups: PairGroups, rng: np.random.Generator) -> np.ndarray:
@@ -121,49 +162,3 @@ def _below(rng: np.random.Generator, high: np.ndarray) -> np.ndarray:
     """An integer in [0, high) for each; 0 where nothing is below."""
     drawn: np.ndarray = (rng.random(len(high)) * high).astype(np.int64)
     return drawn
-
-
-def align(moved: Crystals, fixed: Crystals) -> Crystals:
-    """`moved` with atoms reordered and origins shifted to lie closest to `fixed`, species by species.
-
-    In training the target is moved to its start, never the start: a start that knew where its target lies would give
-    away what has to be learned, and nobody has one to modify.
-    """
-    frac, numbers = fixed.frac.clone(), fixed.numbers
-    for i in range(len(moved)):
-        mask = fixed.mask[i].numpy()
-        frac[i, mask] = torch.as_tensor(
-            _closest(
-                moved.frac[i].double().numpy()[moved.mask[i].numpy()],
-                moved.numbers[i].numpy()[moved.mask[i].numpy()],
-                fixed.frac[i].double().numpy()[mask],
-                numbers[i].numpy()[mask],
-            ),
-            dtype=frac.dtype,
-        )
-    return Crystals(frac, moved.lattice, numbers, moved.group, moved.energy)
-
-
-def _closest(frac: np.ndarray, numbers: np.ndarray, wanted: np.ndarray, species: np.ndarray) -> np.ndarray:
-    """Coordinates of the first crystal in the order of the second: minimum-cost matching over a few origins."""
-    from scipy.optimize import linear_sum_assignment  # generation trains without scipy
-
-    kinds, counts = np.unique(species, return_counts=True)
-    rarest = kinds[counts.argmin()]
-    anchor = wanted[species == rarest][0]
-    best, result = np.inf, frac
-    for origin in frac[numbers == rarest]:
-        shifted = frac - origin + anchor
-        placed, total = np.empty_like(wanted), 0.0
-        for kind in kinds:
-            mine, theirs = shifted[numbers == kind], wanted[species == kind]
-            delta = mine[:, None] - theirs[None]
-            delta -= np.rint(delta)
-            rows, columns = linear_sum_assignment((delta**2).sum(-1))
-            total += float((delta[rows, columns] ** 2).sum())
-            order = np.empty(len(mine), dtype=int)
-            order[columns] = rows
-            placed[species == kind] = mine[order]
-        if total < best:
-            best, result = total, placed
-    return wrap(torch.from_numpy(result)).numpy()

@@ -33,6 +33,12 @@ def detect_groups(crystals: Crystals, symprec: float = 0.01) -> Tensor:
 
 def detect_group(crystals: Crystals, index: int, symprec: float = 0.01) -> int:
     """The space group of one crystal of the batch within `symprec` Å, 0 where spglib finds none."""
+    found = _dataset(crystals, index, symprec)
+    return int(found.number) if found is not None else 0
+
+
+def _dataset(crystals: Crystals, index: int, symprec: float) -> Any:
+    """What spglib finds in one crystal of the batch, None where it finds nothing."""
     mask = crystals.mask[index]
     cell: Any = (
         crystals.lattice[index].double().numpy(),
@@ -40,12 +46,20 @@ def detect_group(crystals: Crystals, index: int, symprec: float = 0.01) -> int:
         crystals.numbers[index][mask].numpy(),
     )
     if not np.isfinite(cell[0]).all() or abs(np.linalg.det(cell[0])) < 1e-3:
-        return 0
+        return None
     try:
-        dataset = spglib.get_symmetry_dataset(cell, symprec=symprec)
+        return spglib.get_symmetry_dataset(cell, symprec=symprec)
     except Exception:  # spglib 2.8 raises where earlier releases returned None
-        return 0
-    return int(dataset.number) if dataset is not None else 0
+        return None
+
+
+def orbits(crystals: Crystals, index: int, group: int, symprec: float = 0.01) -> np.ndarray | None:
+    """(N,) which sites of a crystal symmetry makes equal, numbered from 0; None where spglib finds another group."""
+    found = _dataset(crystals, index, symprec)
+    if found is None or int(found.number) != group:
+        return None
+    orbit: np.ndarray = np.unique(found.equivalent_atoms, return_inverse=True)[1].ravel()
+    return orbit
 
 
 def has_group(crystals: Crystals, index: int, group: int) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from torch import Tensor
 
 from core.crystals import Crystals
 from core.data.arrays import StructureArrays
+from core.data.fitted_pairs import Fits
 
 TRAIN, VALIDATION = 0, 1
 
@@ -68,6 +69,8 @@ class TensorData:
     crystals: M structures; energy in eV/atom of `method`
     ids: (M,) int64 of the store; formula: (M,) int64 index into `formulas`; split: (M,) int8, TRAIN or VALIDATION
     recipe: how it was made, as the store keeps it
+    source: (M,) int64, whose energy each has where the recipe mixes methods; None where all are of one
+    fits: pairs for modification that were fitted ahead
     """
 
     crystals: CrystalView
@@ -79,6 +82,8 @@ class TensorData:
     method: str
     hash: str
     recipe: dict[str, Any] = field(default_factory=dict)
+    source: Tensor | None = None
+    fits: Fits | None = None
 
     def __len__(self) -> int:
         return len(self.crystals)
@@ -94,7 +99,7 @@ def write_membership(path: Path, data: TensorData) -> None:
 
 
 def write_tensors(path: Path, data: TensorData, extra: dict[str, Tensor] | None = None) -> None:
-    """Everything in one file: the columns, the structures themselves and `extra` tensors (features, operations)."""
+    """Everything in one file: the columns, the structures, fitted pairs and `extra` tensors (features, operations)."""
     frac, numbers, lattice = [], [], []
     for part in torch.arange(len(data)).split(50_000):
         crystals = data.crystals[part]
@@ -104,7 +109,8 @@ def write_tensors(path: Path, data: TensorData, extra: dict[str, Tensor] | None 
     tensors = _columns(data) | {"frac": torch.cat(frac), "numbers": torch.cat(numbers), "lattice": torch.cat(lattice)}
     tensors["row"] = torch.arange(len(data))
     tensors["part"] = torch.zeros(len(data), dtype=torch.uint8)
-    _write(path, tensors | (extra or {}), data)
+    fits = {} if data.fits is None else {f"pairs_{f.name}": getattr(data.fits, f.name) for f in fields(Fits)}
+    _write(path, tensors | fits | (extra or {}), data)
 
 
 def read_tensors(path: Path, parts: Sequence[StructureArrays] = ()) -> TensorData:
@@ -139,6 +145,8 @@ def read_tensors(path: Path, parts: Sequence[StructureArrays] = ()) -> TensorDat
             metadata["method"],
             metadata["hash"],
             json.loads(metadata["recipe"]),
+            named["source"].long() if "source" in named else _sources(parts, crystals, json.loads(metadata["recipe"])),
+            Fits(*(named[f"pairs_{f.name}"] for f in fields(Fits))) if "pairs_rows" in named else None,
         )
     except FileNotFoundError as error:
         raise ValueError(f"The tensor file {path.name} of this dataset is gone: build the dataset again.") from error
@@ -146,8 +154,24 @@ def read_tensors(path: Path, parts: Sequence[StructureArrays] = ()) -> TensorDat
         raise ValueError(f"The tensor file {path.name} of this dataset is damaged: build the dataset again.") from error
 
 
+def _sources(parts: Sequence[StructureArrays], crystals: CrystalView, recipe: dict[str, Any]) -> Tensor | None:
+    """(M,) the first of the recipe's methods that each structure has an energy by."""
+    methods = recipe.get("methods", ())
+    if len(methods) < 2:
+        return None
+    found = torch.zeros(len(crystals), dtype=torch.int64)
+    row = crystals.row.numpy()
+    for k, arrays in enumerate(parts):
+        here = np.flatnonzero(crystals.part.numpy() == k)
+        for i in reversed(range(len(methods))):
+            if methods[i] in arrays.energies:
+                found[here[np.isfinite(arrays.energies[methods[i]][row[here]])]] = i
+    return found
+
+
 def _columns(data: TensorData) -> dict[str, Tensor]:
-    return {
+    mixed = {} if data.source is None else {"source": data.source.to(torch.uint8)}
+    return mixed | {
         "part": data.crystals.part.to(torch.uint8),
         "row": data.crystals.row.long(),
         "natoms": data.crystals.natoms.to(torch.int16),

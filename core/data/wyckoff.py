@@ -26,28 +26,134 @@ class Sites:
     free: tuple[int, ...]
 
 
-@cache
+@dataclass(frozen=True, eq=False)
+class Position:
+    """One Wyckoff position of a group in its standard setting.
+
+    size: sites of an orbit in the primitive cell; a first site is point + directionsᵀ u with any u (k,) in [0, 1), and
+    the others rotations · first + shifts, modulo the primitive lattice
+    point: (3,); directions: (k, 3) integers, k the free coordinates; rotations: (size, 3, 3); shifts: (size, 3)
+    """
+
+    size: int
+    point: np.ndarray
+    directions: np.ndarray
+    rotations: np.ndarray
+    shifts: np.ndarray
+
+    @property
+    def free(self) -> int:
+        return len(self.directions)
+
+    def orbit(self, parameters: np.ndarray) -> np.ndarray:
+        """(size, 3) coordinates in the conventional cell for the free parameters (k,), one of each lattice point."""
+        first = self.point + parameters @ self.directions
+        return self.rotations @ first + self.shifts
+
+
 def sites_of(group: int) -> Sites:
     """Of a space group in its standard setting. Raises ValueError outside 1 to 230."""
+    positions = positions_of(group)
+    fixed = Counter(p.size for p in positions if not p.free)
+    return Sites(tuple(sorted(fixed.items())), tuple(sorted({p.size for p in positions if p.free})))
+
+
+@cache
+def positions_of(group: int) -> tuple[Position, ...]:
+    """Every Wyckoff position, the smallest first. Raises ValueError outside 1 to 230.
+
+    Points of a grid stand for them all: those are one position whose fixed points, moved by the operations, coincide.
+    """
     rotations, shifts = _operations(group)
+    images = _images(rotations, shifts)
+    own = np.arange(_GRID**3)
+    stays = images == own  # (operations, points)
+    order, first = stays.sum(0), images.min(0)
+    centring = [i for i, rotation in enumerate(rotations) if (rotation == np.eye(3, dtype=int)).all()]
+    found, taken = [], np.zeros(own.shape, bool)
+    for point in np.flatnonzero(first == own)[np.argsort(-order[first == own], kind="stable")]:
+        if taken[point]:
+            continue
+        directions = _directions(rotations[stays[:, point]])
+        along = _along(point, directions)
+        alike = np.zeros(own.shape, bool)
+        alike[images[:, along]] = True
+        taken |= alike & (order == order[point])
+        which = _one_each(images[:, point], images[centring])
+        found.append(
+            Position(len(which), _points()[:, point] / _GRID, directions, rotations[which], shifts[which] / _GRID)
+        )
+    return tuple(sorted(found, key=lambda p: (p.size, p.free)))
+
+
+def centring_of(group: int) -> np.ndarray:
+    """(m, 3) the lattice points of the conventional cell in the standard setting, the origin first."""
+    rotations, shifts = _operations(group)
+    same = (rotations == np.eye(3, dtype=int)).all((1, 2))
+    return np.unique(shifts[same] % _GRID, axis=0) / _GRID
+
+
+def rotations_of(group: int) -> np.ndarray:
+    """(K, 3, 3) the different rotations of the conventional cell in the standard setting."""
+    return np.unique(_operations(group)[0], axis=0)
+
+
+@cache
+def _points() -> np.ndarray:
+    """(3, points) of the grid, in its steps."""
     axis = np.arange(_GRID)
-    points = np.stack(np.meshgrid(axis, axis, axis, indexing="ij")).reshape(3, -1)
-    place = np.array([_GRID * _GRID, _GRID, 1])
-    own = place @ points
-    first = own.copy()  # of the points of an orbit, the one that stands for it
-    order = np.zeros(own.shape, int)
-    traces = np.zeros(own.shape, int)
-    for rotation, shift in zip(rotations, shifts, strict=True):
-        image = place @ ((rotation @ points + shift[:, None]) % _GRID)
-        np.minimum(first, image, out=first)
-        same = image == own
-        order += same
-        traces += same * int(np.trace(rotation))
-    lattice = sum(1 for rotation in rotations if (rotation == np.eye(3, dtype=int)).all())
-    sizes = len(rotations) // order // lattice
-    one = first == own
-    fixed = Counter(sizes[one & (traces == 0)].tolist())
-    return Sites(tuple(sorted(fixed.items())), tuple(sorted(set(sizes[traces > 0].tolist()))))
+    return np.stack(np.meshgrid(axis, axis, axis, indexing="ij")).reshape(3, -1)
+
+
+def _images(rotations: np.ndarray, shifts: np.ndarray) -> np.ndarray:
+    """(operations, points) which point each is brought to."""
+    return np.stack([_index(r @ _points() + s[:, None]) for r, s in zip(rotations, shifts, strict=True)])
+
+
+def _index(points: np.ndarray) -> np.ndarray:
+    """(3, …) steps of the grid -> the number of the point."""
+    x, y, z = points % _GRID
+    return np.asarray((x * _GRID + y) * _GRID + z, np.int32)
+
+
+def _directions(rotations: np.ndarray) -> np.ndarray:
+    """(k, 3) a basis of the integer vectors that all of the rotations leave alone."""
+    axis = np.arange(-2, 3)
+    vectors = np.stack(np.meshgrid(axis, axis, axis, indexing="ij")).reshape(3, -1)
+    fixed = vectors[:, (rotations @ vectors == vectors).all((0, 1))].T
+    fixed = fixed[np.gcd.reduce(fixed, 1) == 1]
+    fixed = fixed[np.argsort((fixed**2).sum(1), kind="stable")]
+    basis: list[np.ndarray] = []
+    for vector in fixed:
+        if np.linalg.matrix_rank(np.array([*basis, vector])) == len(basis) + 1 and _whole([*basis, vector]):
+            basis.append(vector)
+    return np.array(basis, int).reshape(-1, 3)
+
+
+def _whole(basis: list[np.ndarray]) -> bool:
+    """Are all integer vectors of their span sums of them?"""
+    if len(basis) == 1:
+        return True
+    minors = np.cross(basis[0], basis[1]) if len(basis) == 2 else [round(np.linalg.det(basis))]
+    return bool(np.gcd.reduce(np.asarray(minors, int)) == 1)
+
+
+def _along(point: int, directions: np.ndarray) -> np.ndarray:
+    """The points of the grid that are reached from one along the directions."""
+    if len(directions) == 3:
+        return np.arange(_GRID**3)
+    points = _points()[:, [point]]
+    for direction in directions:
+        points = (points[:, :, None] + direction[:, None, None] * np.arange(_GRID)).reshape(3, -1)
+    return _index(points)
+
+
+def _one_each(images: np.ndarray, centred: np.ndarray) -> np.ndarray:
+    """Of the operations one for each site of an orbit, sites that a lattice point parts counted once.
+
+    images: (operations,) of the first site; centred: (lattice points, points) where each brings a point
+    """
+    return np.unique(centred[:, images].min(0), return_index=True)[1]
 
 
 @cache

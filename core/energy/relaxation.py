@@ -11,8 +11,9 @@ from torch import Tensor
 from torch_sim.optimizers import fire, frechet_cell_fire
 
 from core.crystals import Crystals, wrap
+from core.data.symmetry_operations import SiteOperations, find_operations
 from core.energy.potential import Potential, batches, handedness, screen
-from core.energy.symmetry import Operations, Symmetry, find_operations, symmetrize
+from core.energy.symmetry import Symmetry, symmetrize
 from core.energy.torch_sim_model import TorchSimModel, from_state, to_state
 from core.energy.trajectory import Recorder, Trajectory
 from core.energy.volume import relax_volume
@@ -79,7 +80,7 @@ def relax(
     is left with the status of the step limit and no energy.
     """
     config = config or RelaxationConfig()
-    operations: list[Operations] = []
+    operations: list[SiteOperations] = []
     if config.symmetry:
         operations = find_operations(crystals, config.symprec)
         crystals = symmetrize(crystals, operations)
@@ -129,7 +130,7 @@ class _Run:
     """The crystals that move together, and where their results go."""
 
     def __init__(
-        self, result: Relaxed, potential: Potential, config: RelaxationConfig, operations: Sequence[Operations]
+        self, result: Relaxed, potential: Potential, config: RelaxationConfig, operations: Sequence[SiteOperations]
     ) -> None:
         self._result, self._potential, self._config, self._operations = result, potential, config, operations
         self._model = TorchSimModel(potential)

@@ -3,71 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
-import numpy as np
-import spglib
 import torch
 from torch import Tensor
 
 from core.crystals import Crystals, wrap
-
-_CLOSED = 0.3  # Å: an image farther than this from every atom says that the operation is none of this crystal
-
-
-@dataclass(frozen=True)
-class Operations:
-    """One crystal's space group in its own cell: x' = x Rᵀ + t.
-
-    number: of the space group, 0 where none was found (then only the identity is here)
-    rotation: (K, 3, 3) float64 integers; translation: (K, 3)
-    image: (K, n) which site each site is brought to
-    """
-
-    number: int
-    rotation: Tensor
-    translation: Tensor
-    image: Tensor
+from core.data.symmetry_operations import SiteOperations
 
 
-def find_operations(crystals: Crystals, symprec: float) -> list[Operations]:
-    """Each crystal's operations within `symprec` Å, by spglib."""
-    return [_find(crystals, i, symprec) for i in range(len(crystals))]
-
-
-def _find(crystals: Crystals, index: int, symprec: float) -> Operations:
-    mask = crystals.mask[index]
-    frac, lattice = crystals.frac[index][mask].double(), crystals.lattice[index].double()
-    cell: Any = (lattice.numpy(), frac.numpy(), crystals.numbers[index][mask].numpy())
-    try:
-        dataset = spglib.get_symmetry_dataset(cell, symprec=symprec)
-    except Exception:  # spglib 2.8 raises where earlier releases returned None
-        dataset = None
-    if dataset is not None:
-        rotation = torch.from_numpy(np.asarray(dataset.rotations, dtype=float))
-        translation = torch.from_numpy(np.asarray(dataset.translations, dtype=float))
-        image = _images(frac, lattice, crystals.numbers[index][mask], rotation, translation)
-        if image is not None:
-            return Operations(int(dataset.number), rotation, translation, image)
-    sites = torch.arange(len(frac))[None]
-    return Operations(0, torch.eye(3, dtype=torch.float64)[None], torch.zeros(1, 3, dtype=torch.float64), sites)
-
-
-def _images(frac: Tensor, lattice: Tensor, numbers: Tensor, rotation: Tensor, translation: Tensor) -> Tensor | None:
-    """(K, n) the site that each operation brings each site to; None where that is no permutation."""
-    moved = torch.einsum("nj,kij->kni", frac, rotation) + translation[:, None]
-    delta = moved[:, :, None] - frac  # (K, n, n, 3)
-    distance = ((delta - delta.round()) @ lattice).norm(dim=-1)
-    distance[:, numbers[:, None] != numbers] = torch.inf
-    nearest = distance.min(-1)
-    whole = torch.arange(len(frac)).expand_as(nearest.indices)
-    if bool((nearest.values > _CLOSED).any()) or not torch.equal(nearest.indices.sort(1).values, whole):
-        return None
-    return nearest.indices
-
-
-def symmetrize(crystals: Crystals, operations: Sequence[Operations]) -> Crystals:
+def symmetrize(crystals: Crystals, operations: Sequence[SiteOperations]) -> Crystals:
     """Cells and sites averaged over the operations, so that the group holds to rounding. Hands and axes stay."""
     frac, lattice = crystals.frac.double().clone(), crystals.lattice.double().clone()
     for i, found in enumerate(operations):
@@ -95,7 +40,7 @@ def _even_cell(lattice: Tensor, rotation: Tensor) -> Tensor:
 class Symmetry:
     """The operations of a batch of crystals, and forces and stress averaged over them."""
 
-    def __init__(self, operations: Sequence[Operations]) -> None:
+    def __init__(self, operations: Sequence[SiteOperations]) -> None:
         self._operations = list(operations)
         counts = [len(o.rotation) for o in operations]
         self._rotation = torch.cat([o.rotation for o in operations])

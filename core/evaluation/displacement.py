@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,8 @@ from pymatgen.util.coord import pbc_shortest_vectors
 from scipy.optimize import linear_sum_assignment
 
 from core.crystals import Crystals, to_structures
+from core.data.common_cells import fit_to, fitted
+from core.data.fitted_pairs import cells_of
 from core.evaluation.matching import rms_distance
 
 _ROUNDS = 20
@@ -32,18 +35,42 @@ class Change:
 
 
 def change(start: Crystals, moved: Crystals, index: int = 0) -> Change:
-    """What became of the start (a batch of one) in a crystal of another batch; never raises."""
-    one = moved[[index]]
+    """What became of the start (a batch of one) in a crystal of another batch; never raises.
+
+    The crystal may hold the start's content several times, in any cell: the start is laid beside it first.
+    """
+    one = moved[[index]].trim()
     volume = float(one.volume[0])
     if not (bool(torch.isfinite(one.lattice).all() & torch.isfinite(one.frac).all()) and volume > 1e-6):
         return Change(None, None, None)
     first, second = to_structures(start)[0], to_structures(one)[0]
-    try:
-        moved_by = displacement(start, one)
-    except ValueError:
-        moved_by = None
     same = rms_distance(first, second) is not None
-    return Change(moved_by, volume / float(start.volume[0]) - 1, same)
+    per_atom = (volume / int(one.natoms[0])) / (float(start.volume[0]) / int(start.natoms[0]))
+    return Change(_least(start, one), per_atom - 1, same)
+
+
+def _least(start: Crystals, moved: Crystals) -> float | None:
+    """The displacement from the start as given, or as `beside` has it: the smaller one."""
+    found = []
+    for seen in (start, beside(start, moved)):
+        with suppress(ValueError):
+            found.append(displacement(seen, moved))
+    return min(found, default=None)
+
+
+def beside(start: Crystals, moved: Crystals) -> Crystals:
+    """The start in the supercell, basis and origin that lie closest to the other, both batches of one.
+
+    Sites stand in the other's order. Where the other does not hold the start's content a whole number of times, the
+    start stays as it is.
+    """
+    (first,), (second,) = cells_of(start), cells_of(moved)
+    try:
+        cell = fitted(first, fit_to(second, first))
+    except (ValueError, np.linalg.LinAlgError):
+        return start
+    frac, lattice, numbers = (torch.from_numpy(a)[None] for a in (cell.frac, cell.lattice, cell.numbers))
+    return Crystals(frac, lattice, numbers, start.group, start.energy.double())
 
 
 def displacement(start: Crystals, moved: Crystals) -> float:

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from core.crystals import Crystals
 from core.data.symmetry import detect_group
-from core.energy.symmetry import find_operations, symmetrize
+from core.data.symmetry_operations import find_operations
+from core.energy.symmetry import symmetrize
 
 EXACT = 1e-3  # Å: within this spglib has to find the group afterwards
 TRIED = (0.001, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3)  # Å

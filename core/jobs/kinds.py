@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
 from importlib import import_module
 from typing import Any
 
@@ -15,11 +15,13 @@ class Kind:
     """workflow and params: "module:name" of `function(params, context) -> dict` and of its dataclass.
 
     resumable: an interrupted run goes on from what it kept, so it is started again by itself
+    before: what settings meant that were stored before they had such a key, where that is not today's default
     """
 
     workflow: str
     params: str
     resumable: bool
+    before: Mapping[str, Any] = field(default_factory=dict)
 
     def function(self) -> Callable[[Any, Any], dict[str, Any]]:
         function: Callable[[Any, Any], dict[str, Any]] = _load(self.workflow)
@@ -33,7 +35,7 @@ class Kind:
         cls = _load(self.params)
         known = {f.name for f in fields(cls)}
         try:
-            return cls(**{k: _tuples(v) for k, v in values.items() if k in known})
+            return cls(**{k: _tuples(v) for k, v in {**self.before, **values}.items() if k in known})
         except TypeError as error:
             raise UserError("The settings of this job are not whole: start a new one.") from error
 
@@ -44,7 +46,9 @@ KINDS = {
     "aflow": Kind("core.workflows.aflow:import_aflow", "core.workflows.aflow:AflowParams", True),
     "prototypes": Kind("core.workflows.prototypes:build", "core.workflows.prototypes:PrototypeParams", True),
     "train": Kind("core.workflows.train:train", "core.workflows.train:TrainParams", True),
-    "generate": Kind("core.workflows.generate:generate", "core.workflows.generate:GenerateParams", True),
+    "generate": Kind(
+        "core.workflows.generate:generate", "core.workflows.generate:GenerateParams", True, {"hold_group": False}
+    ),
     "modify": Kind("core.workflows.modify:modify", "core.workflows.modify:ModifyParams", True),
     "evaluate": Kind("core.workflows.evaluate:evaluate", "core.workflows.evaluate:EvaluateParams", True),
     "hull-build": Kind("core.workflows.hulls_build:build_hull", "core.workflows.hulls_build:BuildHullParams", True),

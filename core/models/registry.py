@@ -35,6 +35,7 @@ NETWORKS = {
         {
             "quick": "0.2 M parameters: to see that everything works",
             "small": "2 M parameters: minutes to hours on a laptop",
+            "medium": "11 M parameters: hours on a GPU",
         },
         transformer.PRESETS,
         TransformerConfig,

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from core.data.encoding import log_cell
 from core.models.state import Conditions, State
 
 
@@ -19,6 +20,8 @@ class TransformerConfig:
     energy_scale: eV/atom that the energy condition is divided by
     plain: coordinates also enter as they are, for methods that leave the cell; cell: encoding of lattices, "log" or
     "vectors"; sees_start: the structure to modify is a condition
+    distances: radial features of a pair's shortest distance under the current cell, 0 for none (log cells only)
+    templates: the structure that a path starts from may be given, and is a condition then (`core.training.templates`)
     """
 
     width: int = 128
@@ -29,6 +32,8 @@ class TransformerConfig:
     plain: bool = False
     cell: str = "log"
     sees_start: bool = False
+    distances: int = 0
+    templates: bool = False
 
     def check(self) -> None:
         """Raises ValueError for sizes that cannot be built."""
@@ -36,12 +41,16 @@ class TransformerConfig:
             raise ValueError("width, depth or heads are out of bounds")
         if self.cell not in ("log", "vectors") or not 0 < self.frequencies <= 256:
             raise ValueError("the cell must be log or vectors, the frequencies 1 to 256")
+        if not 0 <= self.distances <= 256 or (self.distances and self.cell != "log"):
+            raise ValueError("distances are 0 to 256, and take log cells")
 
 
 PRESETS = {
     "quick": TransformerConfig(width=64, depth=2, heads=4, frequencies=4),
-    "small": TransformerConfig(),
+    "small": TransformerConfig(distances=16, templates=True),
+    "medium": TransformerConfig(width=256, depth=8, heads=8, distances=32, templates=True),
 }
+_FARTHEST = 8.0  # Å: radial features lie between 0 and this
 
 
 class Transformer(nn.Module):
@@ -49,7 +58,7 @@ class Transformer(nn.Module):
 
     Coordinates enter as Fourier features, so they mean the same in every image of the cell. The relative coordinates of
     a pair enter twice: their cosines as a bias to the attention, their sines, which have a direction, in what an atom
-    gathers from the others.
+    gathers from the others. How far the two are apart in Å under the current cell joins the bias.
     """
 
     max_sites = None  # any number
@@ -64,13 +73,16 @@ class Transformer(nn.Module):
         self.element = nn.Embedding(119, width, padding_idx=0)
         self.position = nn.Linear(features + 3 * config.plain, width)
         self.lattice_in = nn.Linear(entries, width)
-        if config.sees_start:
+        if config.sees_start or config.templates:
             self.start_position = nn.Linear(features, width)
             self.start_lattice = nn.Linear(entries, width)
         self.group = nn.Embedding(231, width)  # 0: not asked
         self.energy = nn.Sequential(nn.Linear(2, width), nn.SiLU(), nn.Linear(width, width))
         self.time = nn.Sequential(nn.Linear(64, width), nn.SiLU(), nn.Linear(width, width))
-        self.pair = nn.Sequential(nn.Linear(features // 2, 32), nn.SiLU(), nn.Linear(32, config.depth * config.heads))
+        if config.templates:
+            self.started = nn.Parameter(torch.zeros(width))
+        pair = features // 2 + config.distances
+        self.pair = nn.Sequential(nn.Linear(pair, 32), nn.SiLU(), nn.Linear(32, config.depth * config.heads))
         self.blocks = nn.ModuleList(_Block(width, config.heads, features // 2) for _ in range(config.depth))
         self.norm = nn.LayerNorm(width, elementwise_affine=False)
         self.modulation = nn.Linear(width, 2 * width)
@@ -87,7 +99,7 @@ class Transformer(nn.Module):
         mask = state.mask
         tokens = self._tokens(state, conditions)
         condition = functional.silu(self._condition(t, conditions))
-        bias, directions = self._pairs(state.frac, mask)
+        bias, directions = self._pairs(state)
         for block, block_bias in zip(self.blocks, bias, strict=True):
             tokens = block(tokens, condition, block_bias, directions)
         shift, scale = self.modulation(condition)[:, None].chunk(2, -1)
@@ -103,9 +115,9 @@ class Transformer(nn.Module):
             where = torch.cat([where, state.frac], -1)
         atoms = self.element(conditions.numbers) + self.position(where)
         lattice = self.lattice_in(self._entries(state.lattice))
-        if self.config.sees_start:
-            if conditions.start is None:
-                raise ValueError("this network is told the structure to modify, and there is none")
+        if self.config.sees_start and conditions.start is None:
+            raise ValueError("this network is told the structure to modify, and there is none")
+        if conditions.start is not None and (self.config.sees_start or self.config.templates):
             atoms = atoms + self.start_position(self._fourier(conditions.start.frac))
             lattice = lattice + self.start_lattice(self._entries(conditions.start.lattice))
         return torch.cat([lattice[:, None], atoms], 1)
@@ -126,17 +138,33 @@ class Transformer(nn.Module):
         group = self.group(torch.where(group_given, conditions.group, 0))
         energy = torch.where(energy_given, conditions.energy / self.config.energy_scale, 0.0)
         described = torch.stack([energy, energy_given.to(energy.dtype)], 1)
-        return self.time(torch.cat([wave.sin(), wave.cos()], 1)) + group + self.energy(described)
+        condition: Tensor = self.time(torch.cat([wave.sin(), wave.cos()], 1)) + group + self.energy(described)
+        started = self.config.templates and conditions.start is not None
+        return condition + self.started if started else condition
 
-    def _pairs(self, frac: Tensor, mask: Tensor) -> tuple[list[Tensor], Tensor]:
+    def _pairs(self, state: State) -> tuple[list[Tensor], Tensor]:
         """Per block a bias (B, heads, N + 1, N + 1), −∞ towards padding; and directions (B, N + 1, N + 1, 3 K)."""
-        angles = (frac[:, None] - frac[:, :, None])[..., None] * self.waves  # (B, N, N, 3, K): from i to j
-        pair = self.pair(angles.cos().flatten(3)).permute(3, 0, 1, 2)  # (depth · heads, B, N, N)
+        between = state.frac[:, None] - state.frac[:, :, None]  # (B, N, N, 3): from i to j
+        angles = between[..., None] * self.waves  # (B, N, N, 3, K)
+        features = angles.cos().flatten(3)
+        if self.config.distances:
+            features = torch.cat([features, self._radial(between, state)], -1)
+        pair = self.pair(features).permute(3, 0, 1, 2)  # (depth · heads, B, N, N)
         bias = functional.pad(pair, (1, 0, 1, 0))
-        padding = functional.pad(~mask, (1, 0))[None, :, None]
+        padding = functional.pad(~state.mask, (1, 0))[None, :, None]
         bias = bias.masked_fill(padding, -torch.inf)
         directions = functional.pad(angles.sin().flatten(3), (0, 0, 1, 0, 1, 0))
         return [b.transpose(0, 1) for b in bias.split(self.config.heads)], directions
+
+    def _radial(self, between: Tensor, state: State) -> Tensor:
+        """(B, N, N, distances): Gaussians of how far the nearest images of two atoms are apart.
+
+        The nearest in fractional coordinates is taken, which in a strongly skewed cell may not be the nearest in Å.
+        """
+        cell = torch.linalg.matrix_exp(log_cell(state))
+        apart = ((between - between.round()) @ cell[:, None]).norm(dim=-1, keepdim=True)
+        centres = torch.linspace(0, _FARTHEST, self.config.distances, device=apart.device, dtype=apart.dtype)
+        return torch.exp(-0.5 * ((apart - centres) * (self.config.distances / _FARTHEST)) ** 2)
 
 
 class _Block(nn.Module):

@@ -63,6 +63,10 @@ class Diffusion:
             raise ValueError("modification needs a structure to start from")
         return self._normal(noise)
 
+    def pair(self, x0: State, x1: State, numbers: Tensor) -> State:
+        """x1 as it is."""
+        return x1
+
     def training_target(self, x0: State, x1: State, t: Tensor) -> tuple[State, State]:
         """x_t = √ᾱ x1 + √(1 − ᾱ) x0, and the noise x0."""
         bar = self._bar(t)

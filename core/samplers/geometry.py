@@ -16,15 +16,16 @@ GEOMETRIES = {
 CELLS = {PERIODIC: "log", PAPER: "vectors"}  # the encoding (`core.data.encoding`) that belongs to each
 
 
-def displacement(x0: State, x1: State, geometry: str = PERIODIC) -> State:
+def displacement(x0: State, x1: State, geometry: str = PERIODIC, centred: bool = True) -> State:
     """What leads from x0 to x1, 0 at padding.
 
-    Periodic: every atom the shortest way round the cell, less the mean of all: a crystal moved as a whole is the same
-    crystal (Miller et al., FlowMM, ICML 2024). Paper: the plain difference.
+    Periodic: every atom the shortest way round the cell, less (`centred`) the mean of all: a crystal moved as a whole
+    is the same crystal (Miller et al., FlowMM, ICML 2024). Paper: the plain difference.
     """
     delta = x1.frac - x0.frac
     if geometry == PERIODIC:
-        delta = without_mean(delta - delta.round(), x1.mask)
+        delta = delta - delta.round()
+        delta = without_mean(delta, x1.mask) if centred else delta
     return State(delta * x1.mask[:, :, None], x1.lattice - x0.lattice, x1.mask)
 
 
@@ -41,9 +42,9 @@ def without_mean(frac: Tensor, mask: Tensor) -> Tensor:
     return (frac - mean) * keep
 
 
-def mix(a: State, b: State, share_a: Tensor, share_b: Tensor) -> State:
-    """share_a · a + share_b · b with shares (B,)."""
-    sa, sb = share_a[:, None, None], share_b[:, None, None]
+def mix(a: State, b: State, share_a: Tensor | float, share_b: Tensor | float) -> State:
+    """share_a · a + share_b · b with shares (B,), or one number."""
+    sa, sb = (s[:, None, None] if isinstance(s, Tensor) else s for s in (share_a, share_b))
     return State(sa * a.frac + sb * b.frac, sa * a.lattice + sb * b.lattice, a.mask)
 
 

@@ -37,6 +37,9 @@ class Sampler(Protocol):
     def start(self, conditions: Conditions, noise: Noise) -> State:
         """x0 for every crystal asked for."""
 
+    def pair(self, x0: State, x1: State, numbers: Tensor) -> State:
+        """x1 as it is learned from x0: atoms of one kind may change places. numbers: (B, N)."""
+
     def training_target(self, x0: State, x1: State, t: Tensor) -> tuple[State, State]:
         """(x_t, what the network shall answer there)."""
 

@@ -6,7 +6,7 @@ from dataclasses import asdict, fields, replace
 from typing import Any
 
 from core.samplers.diffusion import SCHEDULES, Diffusion
-from core.samplers.flow import FlowMatching
+from core.samplers.flow import PATHS, FlowMatching
 from core.samplers.geometry import GEOMETRIES, PAPER
 from core.samplers.protocol import Sampler
 from core.samplers.regression import Regression
@@ -54,6 +54,8 @@ def sampler_for(task: str, method: str, **changes: Any) -> Sampler:
         raise ValueError(f"There is no geometry {sampler.geometry!r}: choose {' or '.join(GEOMETRIES)}.")
     if isinstance(sampler, FlowMatching) and sampler.solver not in ("euler", "heun"):
         raise ValueError(f"There is no solver {sampler.solver!r}: choose euler or heun.")
+    if isinstance(sampler, FlowMatching) and sampler.path not in PATHS:
+        raise ValueError(f"There is no path {sampler.path!r}: choose {', '.join(PATHS)}.")
     if isinstance(sampler, Diffusion) and (sampler.schedule not in SCHEDULES or sampler.draws not in ("ddpm", "ddim")):
         raise ValueError("Diffusion has the schedules cosine and linear and draws by ddpm or ddim.")
     return sampler

@@ -40,6 +40,10 @@ class Regression:
             raise ValueError("modification needs a structure to start from")
         return conditions.start
 
+    def pair(self, x0: State, x1: State, numbers: Tensor) -> State:
+        """x1 as it is."""
+        return x1
+
     def training_target(self, x0: State, x1: State, t: Tensor) -> tuple[State, State]:
         """The start, and the target or the way to it."""
         return x0, displacement(x0, x1) if self.geometry == PERIODIC else x1

@@ -24,6 +24,7 @@ from core.models.registry import build_network
 from core.models.unet import Tables
 from core.training.loop import Report, Training, TrainingError
 from core.training.plan import Plan, make_plan, make_sources
+from core.training.templates import TemplateStarts
 
 
 def main() -> int:
@@ -46,7 +47,8 @@ def train(asked: argparse.Namespace) -> None:
     except ValueError as error:
         raise ValueError(f"{asked.data} is no file that `dataset export --tensors` wrote, or it is damaged.") from error
     plan = make_plan(asked.task, asked.method, asked.network, asked.preset, vars(asked))
-    learning, validation = make_sources(plan, data)
+    templates = TemplateStarts.read(asked.templates) if asked.templates else None
+    learning, validation = make_sources(plan, data, templates)
     torch.manual_seed(asked.seed)
     network = build_network(plan.network, plan.network_config, lambda: _tables(asked.data))
     run = Training(network, plan.sampler, learning, validation, plan.config, asked.folder, asked.device)
@@ -102,8 +104,9 @@ def _arguments() -> argparse.Namespace:
         parser.add_argument(f"--{name}", type=int)
     for name in ("minutes", "learning-rate", "clip", "weight-decay", "ema", "drop", "noise"):
         parser.add_argument(f"--{name}", type=float)
-    for name in ("loss", "geometry", "schedule", "precision", "pairs"):
+    for name in ("loss", "geometry", "schedule", "path", "precision", "pairs"):
         parser.add_argument(f"--{name}", default="")
+    parser.add_argument("--templates", type=Path, help="starts for generation, by `dataset export --templates`")
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()

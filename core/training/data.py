@@ -11,6 +11,7 @@ from torch import Tensor
 
 from core.crystals import Crystals
 from core.data.encoding import encode
+from core.data.fitted_pairs import PairCells, Structures
 from core.models.state import Conditions, State
 
 _POOL = 16  # batches whose crystals are sorted by size together
@@ -70,14 +71,6 @@ class Source(Protocol):
     def at(self, epoch: int) -> Source: ...
 
 
-class Structures(Protocol):
-    """M structures of which batches are taken: `core.data.tensors.CrystalView`, or `Crystals` themselves."""
-
-    @property
-    def natoms(self) -> Tensor: ...
-    def __getitem__(self, index: Tensor) -> Crystals: ...
-
-
 @dataclass(frozen=True, eq=False)
 class GenerationSource:
     """Every structure of `rows` (R,) is a target."""
@@ -104,28 +97,27 @@ class GenerationSource:
 class ModificationSource:
     """Pairs (start, target), drawn anew for every epoch.
 
-    draw: epoch -> (P, 2) rows; align: (target, start) -> the target with its atoms in the start's order
+    draw: epoch -> (P, 2) rows; cells: start and target of such rows in common cells, the target fitted to the start
     """
 
-    structures: Structures
+    cells: PairCells
     draw: Callable[[int], Tensor]
-    align: Callable[[Crystals, Crystals], Crystals]
     pairs: Tensor
     cell: str = "log"
 
     @property
     def sizes(self) -> Tensor:
-        return self.structures.natoms[self.pairs[:, 1]]
+        return self.cells.sizes(self.pairs)
 
     def __len__(self) -> int:
         return len(self.pairs)
 
     def __getitem__(self, index: Tensor) -> Examples:
-        start, target = (self.structures[self.pairs[index.cpu(), side]] for side in (0, 1))
-        return modification_examples(start, self.align(target, start), self.cell)
+        start, target = self.cells(self.pairs[index.cpu()])
+        return modification_examples(start, target, self.cell)
 
     def at(self, epoch: int) -> ModificationSource:
-        return ModificationSource(self.structures, self.draw, self.align, self.draw(epoch), self.cell)
+        return ModificationSource(self.cells, self.draw, self.draw(epoch), self.cell)
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,6 +23,7 @@ from core.training.devices import Fleet, launch, memory_mb
 from core.training.losses import LOSSES
 from core.training.presets import TrainConfig
 from core.training.sampling import Sampling
+from core.training.templates import TemplateSource
 
 __all__ = ["BEST", "CHECKPOINT", "Report", "TrainConfig", "Training", "TrainingError"]
 _SEEDS = 2**31 - 1
@@ -77,7 +78,7 @@ class Training:
         )
         self._alone = _Plain(self.network)  # for validation, by the first process only
         self.model, self.optimizer = self.fabric.setup(_Plain(self.network), optimizer)
-        resident = self.fabric.device.type == "cuda"
+        resident = self.fabric.device.type == "cuda" and not isinstance(train, TemplateSource)
         self.train: Source = Resident.of(train.at(0), self.fabric.device) if resident else train
         self.validation = validation
         self.average = self._weights() if not config.ema else {k: v.clone() for k, v in self._weights().items()}
@@ -216,7 +217,8 @@ class Training:
         generator = torch.Generator(self.fabric.device).manual_seed(seed)
         x0 = self.sampler.start(batch.conditions, Noise(batch.target.mask, generator))
         t = self.sampler.times(len(batch), generator)
-        state, target = self.sampler.training_target(x0, batch.target, t)
+        x1 = self.sampler.pair(x0, batch.target, batch.conditions.numbers)
+        state, target = self.sampler.training_target(x0, x1, t)
         conditions = batch.conditions
         if drop:
             kept = torch.rand(len(batch), 2, generator=generator, device=generator.device) >= drop

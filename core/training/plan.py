@@ -8,7 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from core.data.pairs import PAIRS, align, draw_pairs, lowest_energy_pairs, pair_groups
+from core.data.fitted_pairs import PairCells
+from core.data.pairs import PAIRS, PairRules, draw_pairs, lowest_energy_pairs, pair_groups
 from core.data.tensors import TRAIN, VALIDATION, TensorData
 from core.models.registry import as_values, configure
 from core.samplers.geometry import CELLS
@@ -18,6 +19,7 @@ from core.training.data import GenerationSource, ModificationSource, Source
 from core.training.devices import resolve
 from core.training.losses import LOSSES
 from core.training.presets import TrainConfig, hyperparameters
+from core.training.templates import TemplateSource, TemplateStarts
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ def make_plan(task: str, method: str, network: str, preset: str, given: Mapping[
     said = {k: v for k, v in given.items() if v is not None and v != ""}
     defaults = hyperparameters(network, preset, method)
     values = defaults | {k: v for k, v in said.items() if k in defaults}
-    sampler = sampler_for(task, method, **{k: values[k] for k in ("geometry", "noise", "schedule")})
+    sampler = sampler_for(task, method, **{k: values[k] for k in ("geometry", "noise", "schedule", "path")})
     network_config = configure(network, preset, **needs(sampler))
     _check(values)
     known = {f.name for f in fields(TrainConfig)}
@@ -66,22 +68,26 @@ def make_plan(task: str, method: str, network: str, preset: str, given: Mapping[
     return Plan(task, method, network, values, sampler, as_values(network_config), config)
 
 
-def make_sources(plan: Plan, data: TensorData) -> tuple[Source, Source | None]:
+def make_sources(plan: Plan, data: TensorData, templates: TemplateStarts | None = None) -> tuple[Source, Source | None]:
     """What is learned from, and what is validated on: of pairs the lowest-energy ones, as in the paper.
 
-    The second is None where there is nothing held out. Raises ValueError where a dataset has no pairs.
+    templates: starts for generation, beside noise. The second is None where there is nothing held out. Raises
+    ValueError where a dataset has no pairs.
     """
     learning, validation = data.part(TRAIN), data.part(VALIDATION)
     if plan.task == "generation":
         held_out = GenerationSource(data.crystals, validation, plan.cell) if len(validation) else None
-        return GenerationSource(data.crystals, learning, plan.cell), held_out
-    groups = pair_groups(data, learning, PAIRS[plan.values["pairs"]])
+        source = GenerationSource(data.crystals, learning, plan.cell)
+        return (TemplateSource.of(source, templates, plan.config.seed) if templates else source), held_out
+    rules = PAIRS[plan.values["pairs"]]
+    groups = pair_groups(data, learning, rules)
     if not len(groups.sizes):
         raise ValueError(
-            "This dataset has nothing to learn modification from: it needs formulas with two or more structures of one "
-            "cell size and with energies."
+            "This dataset has nothing to learn modification from: it needs formulas with two or more structures with "
+            "energies of one source" + (", of one cell size." if rules.same_size else ".")
         )
-    fixed = lowest_energy_pairs(pair_groups(data, validation))
+    fixed = lowest_energy_pairs(pair_groups(data, validation, PairRules(same_size=rules.same_size)))
+    cells = PairCells(data.crystals, data.fits)
 
     def draw(epoch: int) -> Tensor:
         return draw_pairs(groups, plan.config.seed, epoch)
@@ -89,8 +95,8 @@ def make_sources(plan: Plan, data: TensorData) -> tuple[Source, Source | None]:
     def same(_: int) -> Tensor:
         return fixed
 
-    learned = ModificationSource(data.crystals, draw, align, draw(0), plan.cell)
-    return learned, ModificationSource(data.crystals, same, align, fixed, plan.cell) if len(fixed) else None
+    learned = ModificationSource(cells, draw, draw(0), plan.cell)
+    return learned, ModificationSource(cells, same, fixed, plan.cell) if len(fixed) else None
 
 
 def _check(values: Mapping[str, Any]) -> None:

@@ -57,6 +57,7 @@ PAPER_VALUES: dict[str, Any] = {
     "geometry": PAPER,
     "noise": 0.0,
     "schedule": "cosine",
+    "path": "centred",
     "precision": "16",
     "pairs": "paper",
 }
@@ -66,6 +67,7 @@ _OURS: dict[str, Any] = {f.name: f.default for f in fields(TrainConfig) if f.nam
     "geometry": PERIODIC,
     "noise": 0.02,
     "schedule": "cosine",
+    "path": "matched",
     "pairs": "all",
 }
 

@@ -35,6 +35,7 @@ _RECIPE = {
     "geometry": "geometry",
     "noise": "blur of the start",
     "schedule": "noise schedule",
+    "path": "way from noise to crystal",
     "precision": "precision",
     "pairs": "pairs of polymorphs",
     "seed": "seed",
@@ -134,6 +135,23 @@ def cost(card: Card) -> dict[str, str]:
         lines["steps"] = f"{steps:,.0f}" + (f", best at {best:,.0f}" if best is not None and best < steps else "")
     lines |= {"device": _text(card.get("device")), "made": _text(card.get("made")), "torch": _text(card.get("torch"))}
     return {key: value for key, value in lines.items() if value}
+
+
+def curves(card: Card) -> dict[str, list[tuple[int, float]]]:
+    """Losses by step, of cards that carry them: {"loss": [(step, value), …], "validation_loss": …}; {} of others."""
+    kept = card.get("curves")
+    if not isinstance(kept, Mapping):
+        return {}
+    found = {name: _series(kept.get(name)) for name in ("loss", "validation_loss")}
+    return {name: series for name, series in found.items() if len(series) > 1}
+
+
+def _series(points: object) -> list[tuple[int, float]]:
+    """Those of the first thousand that are a step and a finite number."""
+    known = points[:1000] if isinstance(points, list) else []
+    pairs = [{"step": p[0], "value": p[1]} for p in known if isinstance(p, list) and len(p) == 2]
+    read = [(number(p, "step"), number(p, "value")) for p in pairs]
+    return [(int(step), value) for step, value in read if step is not None and value is not None]
 
 
 def _value(value: object) -> str:

@@ -12,6 +12,7 @@ import streamlit as st
 from core.models.checkpoint import WEIGHTS
 from core.ui import model_card as words
 from core.ui.text import code
+from core.ui.training_charts import losses
 from core.ui.widgets import go, page, pick_row, plain, sentences
 from core.workflows.context import UserError
 from core.workflows.datasets import list_datasets
@@ -142,11 +143,16 @@ def show_card(model: Model) -> None:
         _table("Learned from", words.learned_from(card, config, model.energy_method))
         _table("Cost", words.cost(card))
         st.markdown(f"**Licence** :small[{plain(str(card.get('licence') or 'not said'))}]")
+        if data := card.get("data"):
+            st.markdown(f"**Data** :small[{plain(str(data))}]")
     with right:
         _table("Measured", words.measured(card))
         if on := card.get("measured_on"):
             st.caption(f"On {plain(str(on))}.")
         _table("Recipe", words.recipe(card, config))
+    if (series := words.curves(card)) and model.job_id is None:
+        st.markdown("**Losses**")
+        st.altair_chart(losses({model.name: series}).properties(height=200), alt="Losses against the step")
     _links(model)
     with st.expander("The whole card"):
         st.json({**card, "weights_sha256": model.hash, "folder": model.folder})

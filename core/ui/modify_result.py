@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from core.crystals import Crystals, pack_cells, to_structures, unpack_cells
-from core.evaluation.displacement import Change
+from core.evaluation.displacement import Change, beside
 from core.evaluation.validity import MEANING
 from core.export.bundle import cif_text
 from core.jobs import queue
@@ -268,7 +268,7 @@ def _pair(
             f"before: {str(job.params.get('name'))[:40]}, {given_words}",
             f"after: candidate {candidate.job_id}-{candidate.index}, {after_words}",
         )
-        st.iframe(pair_html(before, after, 400, titles), height=400, alt="Before and after in 3D")
+        st.iframe(pair_html(beside(before, after), after, 400, titles), height=400, alt="Before and after in 3D")
         _beside(state, reached, candidate, relaxed, before, after, moved)
 
 

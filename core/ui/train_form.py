@@ -13,6 +13,7 @@ from core.jobs import queue
 from core.jobs.kinds import KINDS
 from core.models.registry import NETWORKS
 from core.samplers.diffusion import SCHEDULES
+from core.samplers.flow import PATHS
 from core.samplers.geometry import GEOMETRIES
 from core.samplers.registry import ABOUT, METHODS
 from core.training.losses import ABOUT as LOSSES
@@ -48,6 +49,7 @@ _CHOICES: dict[str, tuple[str, Mapping[str, str]]] = {
     "loss": ("Loss", LOSSES),
     "geometry": ("Geometry", GEOMETRIES),
     "schedule": ("Noise schedule", dict.fromkeys(SCHEDULES, "")),
+    "path": ("Way from noise to crystal", PATHS),
     "precision": ("Precision", PRECISIONS),
     "pairs": ("Pairs of polymorphs", _PAIRS),
 }
@@ -169,6 +171,7 @@ def _advanced(params: TrainParams, base: TrainParams) -> TrainParams:
         changes[name] = _number(columns[i % 4], name, defaults[name], getattr(base, name), key)
     wanted = ["loss", "geometry", "precision"]
     wanted += ["schedule"] if params.method in _DIFFUSION else []
+    wanted += ["path"] if params.method.startswith("cfm") else []
     wanted += ["pairs"] if params.task == "modification" else []
     halves = st.columns(2)
     for i, name in enumerate(wanted):

@@ -22,6 +22,7 @@ from core.workflows.chain import (
 from core.workflows.compositions import MAX_SITES
 from core.workflows.context import Cancelled, Context, UserError
 from core.workflows.design_cost import draw_seconds, relax_seconds
+from core.workflows.held import draw_held
 from core.workflows.judging import Keeper, Wish
 from core.workflows.models import LoadedModel
 from core.workflows.store import store
@@ -130,7 +131,8 @@ def draw(model: LoadedModel, conditions: Conditions, steps: int, seeds: Sequence
     def stop(_: int) -> bool:
         return context.cancelled()
 
-    crystals = draw_crystals(model.network.to(context.device), model.sampler, conditions, seeds, steps, stop)
+    drawing = draw_held if model.hold_group else draw_crystals
+    crystals = drawing(model.network.to(context.device), model.sampler, conditions, seeds, steps, stop)
     if context.cancelled():
         raise Cancelled
     return crystals

@@ -47,6 +47,7 @@ class EvaluateParams:
     also: further matchers, reported beside `matcher` for the same samples
     atoms: smallest and largest cell, () for all; formulas: "even" or "odd" for half of a dataset's formulas, by their
     number in it (with one formula, half of its structures): one half to choose by, the other to be scored once
+    hold_group: a generator starts on the space group that is given and keeps it
     """
 
     model: str
@@ -63,6 +64,7 @@ class EvaluateParams:
     also: tuple[str, ...] = ()
     atoms: tuple[int, ...] = ()
     formulas: str = ""
+    hold_group: bool = False
 
 
 def usual_steps(model: str) -> int:
@@ -77,7 +79,7 @@ def evaluate(params: EvaluateParams, context: Context) -> dict[str, Any]:
     Raises UserError.
     """
     check_params(params)
-    drawer = find_drawer(params.model, params.conditions)
+    drawer = find_drawer(params.model, params.conditions, params.hold_group)
     task = _task(params, drawer)
     pairs = task == "modification"
     targets = find_targets(params.data, params.dataset, params.split, pairs, drawer.method, context)
@@ -91,10 +93,12 @@ def evaluate(params: EvaluateParams, context: Context) -> dict[str, Any]:
         "model_hash": drawer.hash,
         "task": task,
         "conditions": list(params.conditions),
+        "hold_group": params.hold_group,
         "data": params.dataset or ", ".join(Path(f).name for f in params.data),
         "split": params.split,
         "skipped": targets.skipped,
         "structures": targets.available,
+        "pairs_left_out": targets.left_out,
         "steps": params.steps,
         "seed": params.seed,
         "seconds_sampling": round(run.seconds_sampling, 3),
@@ -178,7 +182,7 @@ class Run:
     def _begin(self, index: torch.Tensor, pool: MatchPool | None) -> _Batch:
         """Draw for these targets and hand over what is to be matched."""
         target = self.targets[index]
-        problems = self.drawer.refuses(target)
+        problems = self.drawer.refuses(target if self.targets.starts is None else self.targets.start(index))
         able = torch.tensor([i for i, problem in enumerate(problems) if not problem], dtype=torch.int64)
         times = self.params.samples
         started = time.monotonic()
@@ -258,7 +262,7 @@ class Run:
                 Outcome(
                     row,
                     self.targets.labels[int(self.targets.rows[row])],
-                    int((numbers > 0).sum()),
+                    int(self.targets.natoms[row]),
                     len(set(numbers.tolist()) - {0}),
                     int(batch.target.group[i]),
                     tuple(p in valid for p in places),

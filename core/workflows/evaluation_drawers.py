@@ -12,8 +12,9 @@ from pymatgen.core import Element
 
 from core.crystals import Crystals, concatenate
 from core.data.tensors import TRAIN
-from core.evaluation.baselines import Library, build_library, substitute
 from core.models.state import Conditions
+from core.templates.library import Library, build_library
+from core.templates.propose import propose
 from core.training.data import generation_examples, modification_examples
 from core.workflows.context import Context, UserError
 from core.workflows.datasets import get_dataset, load_tensors
@@ -52,13 +53,13 @@ class Drawer(Protocol):
         """Crystals, and which of the batch each answers. Raises Cancelled."""
 
 
-def find_drawer(name: str, conditions: Sequence[str]) -> Drawer:
+def find_drawer(name: str, conditions: Sequence[str], hold_group: bool = False) -> Drawer:
     """By the name that a user gives: a model's, "start", or "substitution:DATASET". Raises UserError."""
     if name == START:
         return StartDrawer()
     if name.startswith(SUBSTITUTION):
         return SubstitutionDrawer(name, conditions)
-    return ModelDrawer(load_model(name), conditions)
+    return ModelDrawer(load_model(name).holding(hold_group), conditions)
 
 
 class ModelDrawer:
@@ -117,8 +118,8 @@ class SubstitutionDrawer:
             numbers = asked.target.numbers[i][asked.target.mask[i]].tolist()
             group = int(asked.target.group[i]) or None if "space-group" in self.conditions else None
             energy = float(asked.target.energy[i]) if "energy" in self.conditions else None
-            found = substitute(self.library, numbers, group, energy, times)
-            parts += [crystal.to(dtype=torch.float64) for crystal in found]
+            found = propose(self.library, numbers, group, energy, times)
+            parts.append(found.crystals)
             which += list(range(i, i + len(found)))
         return (concatenate(parts) if parts else asked.target[torch.arange(0)]), which
 

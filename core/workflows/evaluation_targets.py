@@ -11,13 +11,13 @@ import torch
 
 from core.crystals import Crystals, unpack_cells
 from core.data.arrays import SPLITS, formation_of
-from core.data.pairs import lowest_energy_pairs, pair_groups
+from core.data.fitted_pairs import Structures, starts_of
+from core.data.pairs import PairGroups, lowest_energy_pairs, pair_groups, too_large
 from core.data.readers.parsing import parse_rows
 from core.data.readers.records import Record
 from core.data.readers.sources import SourceError, raw_rows
 from core.data.readers.structures import Parsed
 from core.data.tensors import TRAIN, VALIDATION, CrystalView, TensorData
-from core.training.data import Structures
 from core.workflows.context import Cancelled, Context, UserError
 from core.workflows.datasets import get_dataset, load_tensors
 
@@ -31,6 +31,7 @@ class Targets:
     structures: where structures are taken from; rows: (M,) of the targets; starts: (M,) of the structures to modify,
     None for generation; labels: a name for each of `rows`; skipped: rows of the files that could not be read
     available: structures there were to choose from; in pairs the lowest of each formula is the target of the others
+    left_out: pairs without a common cell of 64 sites or fewer
     """
 
     structures: Structures
@@ -39,6 +40,7 @@ class Targets:
     labels: Sequence[str]
     skipped: int = 0
     available: int = 0
+    left_out: int = 0
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -48,15 +50,22 @@ class Targets:
         return self.structures[self.rows[index]].to(dtype=torch.float64)
 
     def start(self, index: torch.Tensor) -> Crystals:
-        """What is to be modified, float64. Raises ValueError for generation."""
+        """What is to be modified, float64, in the smallest cell of a content that the target's cells fill too.
+
+        The start is reduced and grown without a look at the target (`core.data.common_cells.start_matrix`). Raises
+        ValueError for generation.
+        """
         if self.starts is None:
             raise ValueError("generation starts from nothing")
-        return self.structures[self.starts[index]].to(dtype=torch.float64)
+        rows = self.starts[index]
+        times = self.natoms[index] // self.structures.natoms[rows]
+        return starts_of(self.structures[rows].to(dtype=torch.float64), times.tolist())
 
     @property
     def natoms(self) -> torch.Tensor:
-        """(M,) sites of each target."""
-        return self.structures.natoms[self.rows]
+        """(M,) sites that are asked for: of each target, or of the cell that it has in common with its start."""
+        found = self.structures.natoms[self.rows]
+        return found if self.starts is None else torch.lcm(found, self.structures.natoms[self.starts])
 
     def where(self, keep: torch.Tensor) -> Targets:
         """Those for which `keep` (M,) is true."""
@@ -92,8 +101,8 @@ class PackedCells:
 def find_targets(data: Sequence[str], dataset: str, split: str, pairs: bool, method: str, context: Context) -> Targets:
     """The targets of files or of a dataset (one of the two), of one part of them or of all.
 
-    pairs: the lowest-energy pairs within one energy source, of cells with one number of atoms; method: the energies
-    that are asked for, where a structure has several
+    pairs: the lowest-energy pairs within one energy source, of any cell sizes that meet in 64 sites; method: the
+    energies that are asked for, where a structure has several
 
     Raises UserError for files that cannot be read and for data without a target.
     """
@@ -106,8 +115,8 @@ def find_targets(data: Sequence[str], dataset: str, split: str, pairs: bool, met
         where = dataset or ", ".join(Path(f).name for f in data)
         if pairs:
             raise UserError(
-                f"{where} has no pairs to modify{_of_part(split)}: it takes two structures of one formula, with one "
-                "number of atoms and energies of one source."
+                f"{where} has no pairs to modify{_of_part(split)}: it takes two structures of one formula with "
+                "energies of one source."
             )
         raise UserError(f"{where} has no structure{_of_part(split)}: leave out the part, or choose another.")
     return found
@@ -123,8 +132,15 @@ def _of_dataset(name: str, split: str, pairs: bool) -> Targets:
     labels = _Ids(data)
     if not pairs:
         return Targets(data.crystals, rows, None, labels, 0, len(rows))
-    found = lowest_energy_pairs(pair_groups(data, rows))
-    return Targets(data.crystals, found[:, 1], found[:, 0], labels, 0, len(rows))
+    return _between(data.crystals, pair_groups(data, rows), labels, 0, len(rows))
+
+
+def _between(
+    structures: Structures, groups: PairGroups, labels: Sequence[str], skipped: int, available: int
+) -> Targets:
+    """The lowest-energy pairs of groups."""
+    pairs = lowest_energy_pairs(groups)
+    return Targets(structures, pairs[:, 1], pairs[:, 0], labels, skipped, available, too_large(groups))
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,8 +186,8 @@ def _of_files(files: Sequence[str], split: str, pairs: bool, method: str, contex
     rows = torch.arange(len(cells))
     if not pairs:
         return Targets(packed, rows, None, labels, skipped, len(rows))
-    found = _pairs(packed, torch.tensor(kinds, dtype=torch.int64), [formula for formula, _ in known])
-    return Targets(packed, found[:, 1], found[:, 0], labels, skipped, len(rows))
+    same = _groups(packed, torch.tensor(kinds, dtype=torch.int64), [formula for formula, _ in known])
+    return _between(packed, same, labels, skipped, len(rows))
 
 
 def _parsed(path: Path) -> Iterator[Parsed]:
@@ -191,9 +207,9 @@ def _energy_of(record: Record, method: str) -> tuple[str, float]:
     return source, formation_of(record.energies.get(source))
 
 
-def _pairs(packed: PackedCells, kinds: torch.Tensor, formulas: list[str]) -> torch.Tensor:
-    """(P, 2) rows (S_i, S_0) within a formula and an energy source, which `kinds` (M,) number."""
+def _groups(packed: PackedCells, kinds: torch.Tensor, formulas: list[str]) -> PairGroups:
+    """What pairs within a formula and an energy source, which `kinds` (M,) number."""
     rows = torch.arange(len(kinds))
     view = CrystalView([], torch.zeros_like(rows), rows, packed.natoms, packed.group, packed.energy)
     part = torch.zeros(len(rows), dtype=torch.int8)
-    return lowest_energy_pairs(pair_groups(TensorData(view, rows, kinds, part, formulas, "", "", ""), rows))
+    return pair_groups(TensorData(view, rows, kinds, part, formulas, "", "", ""), rows)

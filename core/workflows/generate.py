@@ -27,6 +27,7 @@ class GenerateParams(Chain):
     ladders: 1, 2, 3 of `core.workflows.ladders`, each of their energies beside `energies`; every: of a ladder's 21
     energies the 1st and every so manyth after it; ladder_hull: the hull they hang on, None for the newest of the
     model's method; levels: that hull's energy for each formula, written by `with_levels` so that a run is repeatable
+    hold_group: crystals start on the space group that is asked for, where the cell content can have it, and keep it
     experiment: the name of the experiment that this run is a part of (`core.workflows.experiments`)
     """
 
@@ -43,6 +44,7 @@ class GenerateParams(Chain):
     ladder_hull: int | None = None
     levels: tuple[float, ...] = ()
     experiment: str = ""
+    hold_group: bool = True
 
 
 def generate(params: GenerateParams, context: Context) -> dict[str, Any]:
@@ -68,7 +70,7 @@ def check_params(params: GenerateParams) -> GenerateParams:
 
 
 def _model_of(params: GenerateParams) -> LoadedModel:
-    model = load_model(params.model).drawn_by(params.sampler)
+    model = load_model(params.model).drawn_by(params.sampler).holding(params.hold_group)
     if model.row.task != "generation":
         raise UserError(f"{params.model} modifies structures; choose a model for generation.")
     return model

@@ -43,13 +43,21 @@ from db.tables import Job, Model
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model ready to sample; `seen` is what it learned from (elements, sizes, groups, patterns, energies)."""
+    """A model ready to sample; `seen` is what it learned from (elements, sizes, groups, patterns, energies).
+
+    hold_group: crystals start on a space group that is asked for and keep it (`core.workflows.held`)
+    """
 
     row: Model
     network: nn.Module
     sampler: Sampler
     seen: Mapping[str, Any]
     method: str
+    hold_group: bool = False
+
+    def holding(self, group: bool) -> LoadedModel:
+        """The model holding space groups that are asked for, or drawing freely."""
+        return replace(self, hold_group=group)
 
     def drawn_by(self, name: str) -> LoadedModel:
         """The model with another way of drawing, "" for its own. Raises UserError."""

@@ -5,19 +5,18 @@ from __future__ import annotations
 import base64
 import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import torch
-
-from core.crystals import Crystals, from_structures, unpack_cells
+from core.crystals import Crystals, concatenate, from_structures, unpack_cells
 from core.data.encoding import encode
+from core.data.fitted_pairs import starts_of
 from core.data.readers.records import Record
 from core.evaluation.displacement import change
-from core.models.state import Conditions, State, conditions_for
+from core.models.state import Conditions, conditions_for
 from core.workflows.chain import Stage, check_chain
 from core.workflows.context import Context, UserError
 from core.workflows.design import MAX_CANDIDATES, MAX_SITES, Chain, check_conditions, run_chain
@@ -31,7 +30,10 @@ START = "start.json"  # in the job's folder
 
 @dataclass(frozen=True)
 class ModifyParams(Chain):
-    """cif: the structure's text; energy_changes in eV/atom, negative towards stability; the rest as for generation."""
+    """cif: the structure's text; energy_changes in eV/atom, negative towards stability; the rest as for generation.
+
+    cells: how many times the start's content each result holds: a polymorph often needs a larger cell than the start's
+    """
 
     model: str
     cif: str
@@ -42,6 +44,7 @@ class ModifyParams(Chain):
     steps: int = 50
     seed: int = 0
     sampler: str = ""
+    cells: tuple[int, ...] = (1,)
 
 
 @dataclass(frozen=True)
@@ -68,9 +71,12 @@ def modify(params: ModifyParams, context: Context) -> dict[str, Any]:
     crystal = unpack_cells([start.cell])
     wishes = plan(params, start, crystal)
 
+    grown = {int(cell.natoms[0]): cell for cell in cells_asked(crystal, params.cells)}
+
     def conditions(part: list[Wish]) -> Conditions:
         asked = conditions_for([w.numbers for w in part], [w.group for w in part], [w.energy for w in part])
-        return replace(asked, start=_repeat(encode(crystal, model.cell), len(part)))
+        starts = concatenate([grown[len(w.numbers)] for w in part])
+        return replace(asked, start=encode(starts, model.cell))
 
     def moved(structure: Any, _: int) -> Mapping[str, Any]:
         found = change(crystal, from_structures([structure]))
@@ -94,13 +100,31 @@ def plan(params: ModifyParams, start: Record, crystal: Crystals) -> list[Wish]:
     """Every polymorph asked for. Raises UserError for conditions that cannot be."""
     check_conditions(params.space_groups, params.energy_changes, params.count, params.steps)
     check_chain(params)
-    combinations = max(1, len(params.space_groups)) * max(1, len(params.energy_changes))
+    check_cells(params.cells, int(crystal.natoms[0]), params.name)
+    combinations = len(params.cells) * max(1, len(params.space_groups)) * max(1, len(params.energy_changes))
     if combinations * params.count > MAX_CANDIDATES:
         raise UserError(f"That asks for {combinations * params.count:,} candidates; {MAX_CANDIDATES:,} is the limit.")
-    asked = itertools.product(params.space_groups or (None,), params.energy_changes or (None,), range(params.count))
-    numbers = tuple(crystal.numbers[0].tolist())
-    formula = crystal.formula(0)
-    return [Wish(i, numbers, formula, group, change) for i, (group, change, _) in enumerate(asked)]
+    contents = [(tuple(cell.numbers[0].tolist()), cell.formula(0)) for cell in cells_asked(crystal, params.cells)]
+    asked = itertools.product(
+        contents, params.space_groups or (None,), params.energy_changes or (None,), range(params.count)
+    )
+    return [Wish(i, numbers, formula, group, change) for i, ((numbers, formula), group, change, _) in enumerate(asked)]
+
+
+def cells_asked(crystal: Crystals, cells: Sequence[int]) -> list[Crystals]:
+    """The start (a batch of one) as the model is given it: reduced, and each so many times as large."""
+    return [starts_of(crystal, [times]) for times in cells]
+
+
+def check_cells(cells: Sequence[int], natoms: int, name: str, most: int = MAX_SITES) -> None:
+    """Raises UserError for multiples of the start's content that cannot be."""
+    if not cells or len(set(cells)) < len(cells) or min(cells) < 1:
+        raise UserError("The cell size of the result is 1, 2, 3 … times the start's, each asked for once.")
+    if max(cells) * natoms > most and max(cells) > 1:
+        raise UserError(
+            f"{name} has {natoms} atoms in its cell: {max(cells)} times that is {max(cells) * natoms}; {most} can be "
+            "drawn."
+        )
 
 
 def parse_start(text: str, name: str) -> Record:
@@ -180,8 +204,3 @@ def _structure(crystal: Crystals) -> Any:
     from core.crystals import to_structures
 
     return to_structures(crystal)[0]
-
-
-def _repeat(state: State, count: int) -> State:
-    index = torch.zeros(count, dtype=torch.int64)
-    return state[index]

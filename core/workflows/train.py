@@ -59,6 +59,7 @@ class TrainParams:
     geometry: str = ""
     noise: float | None = None
     schedule: str = ""
+    path: str = ""
     precision: str = ""
     compile: bool = False
     patience: int | None = None

@@ -13,7 +13,6 @@ from pymatgen.core import Composition, Lattice, Structure
 from core.crystals import Crystals, from_structures, lattice_parameters, to_structures
 from core.data.encoding import decode, encode
 from core.data.formulas import FormulaError, atomic_numbers, elements_of, parse_formula, pattern
-from core.data.pairs import align
 from core.data.prototypes import atomic_volume, build, choose_formulas, decorate
 from core.data.symmetry import detect_groups
 from core.models.state import conditions_for
@@ -134,19 +133,3 @@ def test_real_structures_survive_the_encoding(shared: Path) -> None:
     assert_same_crystals(decoded, crystals)
     for before, after in zip(to_structures(crystals[:60]), to_structures(decoded[:60]), strict=True):
         assert StructureMatcher().fit(before, after)
-
-
-def test_aligning_undoes_a_shuffle_and_a_shift() -> None:
-    """A crystal shuffled, moved and slightly shaken is put back onto itself."""
-    rng = np.random.default_rng(5)
-    target = random_crystals(8, seed=5)
-    frac, numbers = target.frac.clone(), target.numbers.clone()
-    for i, n in enumerate(target.natoms.tolist()):
-        order = torch.from_numpy(rng.permutation(n))
-        shaken = target.frac[i, order] + torch.from_numpy(rng.normal(0, 0.002, (n, 3))) + 0.37
-        frac[i, :n], numbers[i, :n] = shaken - shaken.floor(), target.numbers[i, order]
-    shuffled = Crystals(frac, target.lattice, numbers, target.group, target.energy)
-    aligned = align(shuffled, target)
-    assert torch.equal(aligned.numbers, target.numbers)
-    delta = (aligned.frac - target.frac)[target.mask]
-    assert float((delta - delta.round()).abs().max()) < 0.02

@@ -13,10 +13,11 @@ from pymatgen.core import Lattice, Structure
 
 from core.crystals import Crystals, concatenate, from_structures, to_structures
 from core.data.symmetry import detect_groups
+from core.data.symmetry_operations import find_operations
 from core.energy.ase_calculator import OneByOne
 from core.energy.load import load_potential
 from core.energy.relaxation import CONVERGED, RelaxationConfig, relax
-from core.energy.symmetry import Symmetry, find_operations, symmetrize
+from core.energy.symmetry import Symmetry, symmetrize
 
 
 def rutile(shake: float = 0.0) -> Crystals:

@@ -194,3 +194,54 @@ def test_methods_come_back_from_a_model_s_configuration() -> None:
         sampler_for("generation", "ddpm", schedule="sine")
     with pytest.raises(ValueError, match="no method"):
         sampler_for("generation", "palette")
+
+
+def test_guidance_carries_on_what_the_conditions_change() -> None:
+    """With conditions the crystal goes to 0.4, without to 0.3: guided by g it goes to 0.4 + 0.1 g."""
+    conditions = replace(asked(2, 1), present=torch.ones(2, 2, dtype=torch.bool))
+
+    def network(state: State, t: Tensor, told: Conditions) -> State:
+        speed = 0.3 + 0.1 * told.present[:, :1, None].float()
+        return State(speed.expand_as(state.frac), torch.zeros_like(state.lattice), state.mask)
+
+    start = State(torch.zeros(2, 1, 3), torch.zeros(2, 3, 3), conditions.mask)
+    for guidance in (0.0, 1.0, 2.5):
+        end = FlowMatching(guidance=guidance, path="stored").sample(network, start, conditions, 7)
+        assert torch.allclose(end.frac, torch.full_like(end.frac, 0.4 + 0.1 * guidance))
+
+
+def test_annealing_moves_coordinates_faster_towards_the_end() -> None:
+    """At a steady velocity 1 the way is ∫ (1 + a t) dt = 1 + a/2; cells keep their pace."""
+    conditions = asked(1, 1)
+
+    def network(state: State, t: Tensor, _: Conditions) -> State:
+        return State(torch.ones_like(state.frac), torch.ones_like(state.lattice), state.mask)
+
+    start = State(torch.zeros(1, 1, 3), torch.zeros(1, 3, 3), conditions.mask)
+    end = FlowMatching(annealing=3.0, solver="heun", path="stored").sample(network, start, conditions, 10)
+    assert torch.allclose(end.frac, torch.full_like(end.frac, 2.5))
+    assert torch.allclose(end.lattice, start.lattice + 1)
+
+
+def test_a_given_structure_begins_the_path_late_or_at_once() -> None:
+    """`begin` lies on the path from noise to the structure; at 0 the path begins at the structure, blurred."""
+    conditions = replace(asked(3, 4), numbers=torch.arange(1, 5).expand(3, 4))
+    given = State(torch.rand(3, 4, 3, generator=generator(2)), torch.zeros(3, 3, 3), conditions.mask)
+    told = replace(conditions, start=given)
+
+    def apart(flow: FlowMatching) -> float:
+        delta = flow.start(told, Noise(told.mask, generator(4))).frac - given.frac
+        return float((delta - delta.round()).abs().mean())
+
+    far = [apart(FlowMatching(begin=begin, path="stored")) for begin in (0.2, 0.6, 0.9)]
+    assert far[0] > far[1] > far[2] > 0
+    assert far[0] == pytest.approx(8 * far[2], rel=1e-4), "1 − begin of the way is left"
+    assert apart(FlowMatching(noise=0.0)) == 0
+
+    def network(state: State, t: Tensor, _: Conditions) -> State:
+        delta = given.frac - state.frac
+        return State((delta - delta.round()) / (1 - t)[:, None, None], torch.zeros_like(state.lattice), state.mask)
+
+    flow = FlowMatching(begin=0.6, path="stored")
+    end = flow.sample(network, flow.start(told, Noise(told.mask, generator(4))), told, 5)
+    assert torch.allclose(end.frac - end.frac.round(), given.frac - given.frac.round(), atol=1e-5)

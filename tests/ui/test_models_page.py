@@ -122,7 +122,6 @@ def test_an_evaluation_is_started(starter: Path, monkeypatch: pytest.MonkeyPatch
     button(app, "Evaluate")
     job = queue.get(int(param(app, "job")))
     expected = EvaluateParams(NAME, dataset="starter", split="val", matcher="field", limit=20)
-    assert (job.kind, job.params["conditions"]) == ("evaluate", list(expected.conditions))
-    assert {**job.params, "conditions": (), "data": ()} == {**asdict(expected), "conditions": (), "data": ()}
+    assert (job.kind, job.params) == ("evaluate", json.loads(json.dumps(asdict(expected))))
     assert "Evaluate starter" in said(app)
     assert "Cancel" in labels(app)

@@ -11,8 +11,9 @@ import torch
 from pymatgen.core import Composition, Element, Lattice, Structure
 
 from core.crystals import from_structures, to_structures
-from core.evaluation.baselines import build_library, count_elements, describe, fit_volumes, pettifor, substitute
 from core.evaluation.matching import rms_distance
+from core.templates.library import build_library, count_elements, describe, fit_volumes, pettifor
+from core.templates.propose import propose
 
 ROCKSALT, CESIUM = [[0, 0, 0], [0.5, 0.5, 0.5]], [[0, 0, 0], [0.5, 0.5, 0.5]]
 
@@ -37,30 +38,31 @@ LIBRARY = build_library(
 
 
 def test_the_nearest_relative_of_the_group_is_taken_and_named_anew() -> None:
-    (found,) = substitute(LIBRARY, [19, 17], 225, None)  # KCl: K and Cl are neighbours of K-Br and Na-Cl alike
-    structure = to_structures(found)[0]
+    found = propose(LIBRARY, [19, 17], 225, None)  # KCl: K and Cl are neighbours of K-Br and Na-Cl alike
+    structure = to_structures(found.crystals)[0]
     assert structure.composition == Composition("KCl")
     assert rms_distance(structure, salt("K", "Cl", 6.29)) == pytest.approx(0, abs=1e-4)
-    (found,) = substitute(LIBRARY, [19, 17], 221, None)
-    assert rms_distance(to_structures(found)[0], salt("K", "Cl", 3.9, "CsCl")) == pytest.approx(0, abs=1e-4)
+    found = propose(LIBRARY, [19, 17], 221, None)
+    assert rms_distance(to_structures(found.crystals)[0], salt("K", "Cl", 3.9, "CsCl")) == pytest.approx(0, abs=1e-4)
 
 
 def test_energy_decides_between_like_ones() -> None:
     for energy, expected in ((-3.0, 225), (-2.2, 221)):
-        (found,) = substitute(LIBRARY, [12, 8] if energy == -3.0 else [55, 17], None, energy)
-        assert int(found.group[0]) == expected
+        found = propose(LIBRARY, [12, 8] if energy == -3.0 else [55, 17], None, energy)
+        assert int(found.crystals.group[0]) == expected
 
 
 def test_samples_are_the_next_nearest_and_no_more_than_there_are() -> None:
-    found = substitute(LIBRARY, [37, 35], None, None, count=9)
+    found = propose(LIBRARY, [37, 35], None, None, count=9)
     assert len(found) == 5
-    assert all(sorted(f.numbers[0].tolist()) == [35, 37] for f in found)
-    assert substitute(LIBRARY, [12, 8, 8], None, None) == []
+    assert all(sorted(numbers) == [35, 37] for numbers in found.crystals.numbers.tolist())
+    assert (np.diff(found.confidence) <= 0).all()
+    assert len(propose(LIBRARY, [12, 8, 8], None, None)) == 0
 
 
 def test_a_cell_of_several_units_is_built_of_one() -> None:
-    (found,) = substitute(LIBRARY, [11] * 3 + [17] * 3, 225, None)
-    structure = to_structures(found)[0]
+    found = propose(LIBRARY, [11] * 3 + [17] * 3, 225, None)
+    structure = to_structures(found.crystals)[0]
     assert structure.composition == Composition("Na3Cl3")
     assert rms_distance(structure, KNOWN[0]) == pytest.approx(0, abs=1e-4)
     assert structure.volume == pytest.approx(3 * KNOWN[0].volume, rel=1e-6)

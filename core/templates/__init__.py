@@ -1,0 +1,1 @@
+"""Crystals by substitution: known structures with their elements exchanged, the likeliest first."""

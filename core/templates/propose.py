@@ -1,0 +1,141 @@
+"""Known structures with their elements exchanged, the likeliest first (`substitution:DATASET`).
+
+Candidates (`candidates`) have the target's stoichiometry pattern and its number of atoms, else a divisor of it; the
+ranker (`ranker`) says how likely each is to be the crystal asked for. Without its file the nearest in Pettifor's order
+(the Mendeleev number; Pettifor, Solid State Commun. 51, 31, 1984) comes first. Volumes are scaled by fitted atomic
+ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from core.crystals import Crystals, concatenate
+from core.templates.candidates import Asked, Candidates, find_candidates, plain_cost
+from core.templates.features import exchanged, likeness
+from core.templates.library import KINDS, Library
+from core.templates.ranker import Ranker, score, shipped
+from core.templates.regroup import regroup, regrouped_crystals
+
+HALF = 10.0  # places in Pettifor's order at which confidence is one half, without a ranker
+REGROUPED, SHARED_HALF = 0.8, 3.0  # confidence of a regrouped template at no cost, and the cost at which it halves
+SAME = 0.98  # likeness of one template with itself, its elements exchanged in ways that are the same
+
+
+@dataclass(frozen=True, eq=False)
+class Proposals:
+    """Crystals of one composition, the likeliest first; there may be none.
+
+    crystals: K of them, float64, with their template's space group and energy (eV/atom)
+    confidence: (K,) in [0, 1], falling: how likely this one is the crystal asked for and none before it is
+    rows: (K,) int64 of the library's structures: the templates
+    """
+
+    crystals: Crystals
+    confidence: np.ndarray
+    rows: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+def propose(
+    library: Library,
+    numbers: Sequence[int],
+    group: int | None,
+    energy: float | None,
+    count: int = 1,
+    ranker: Ranker | None = None,
+) -> Proposals:
+    """Up to `count` crystals of this cell content; fewer where fewer are known.
+
+    numbers: atomic number of every site; group, energy (eV/atom): None where not given; ranker: the shipped one where
+    none is given
+    """
+    asked = Asked.of(numbers, group, energy)
+    candidates = find_candidates(library, asked)
+    chosen, confidence = choose(library, asked, candidates, count, ranker or shipped())
+    crystals = built(library, asked, candidates, chosen)
+    places = candidates.places[chosen]
+    if asked.group and not candidates.same:  # else they are worth nothing
+        other = regroup(library, asked, count)
+        crystals += regrouped_crystals(library, other)
+        places = np.concatenate([places, other.places])
+        confidence = np.concatenate([confidence, REGROUPED / (1 + (other.cost / SHARED_HALF) ** 2)])
+    order = np.argsort(-confidence, kind="stable")[:count]
+    if not len(order):
+        return Proposals(_nothing(asked.natoms), np.zeros(0), np.zeros(0, dtype=np.int64))
+    rows = library.rows[torch.from_numpy(places[order])]
+    return Proposals(concatenate([crystals[i] for i in order.tolist()]), confidence[order], rows.numpy())
+
+
+def choose(
+    library: Library, asked: Asked, candidates: Candidates, count: int, ranker: Ranker | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which candidates come first, and how sure each is: those like one before them are worth less.
+
+    One template whose elements may be exchanged in several ways that are the same counts once.
+    """
+    if not len(candidates):
+        return np.zeros(0, dtype=np.int64), np.zeros(0)
+    alike = likeness(library.marks(candidates.places), candidates.order)
+    if ranker is None:
+        left = HALF / (HALF + plain_cost(library, asked, candidates))
+    else:
+        left = score(ranker, library, asked, candidates, alike)
+    free = np.ones(len(left), dtype=bool)
+    chosen: list[int] = []
+    confidence: list[float] = []
+    while len(chosen) < count and free.any():
+        best = int(np.where(free, left, -1.0).argmax())
+        chosen.append(best)
+        confidence.append(float(left[best]))
+        left = left * (1 - alike[best])
+        free &= (alike[best] < SAME) | (candidates.places != candidates.places[best])
+    return np.array(chosen), np.array(confidence)
+
+
+def built(library: Library, asked: Asked, candidates: Candidates, chosen: np.ndarray) -> list[Crystals]:
+    """The chosen templates with the elements asked for: float64, repeated to the cell's size, scaled in volume."""
+    theirs = exchanged(library, candidates)
+    found = library.structures[library.rows[torch.from_numpy(candidates.places[chosen])]].to(dtype=torch.float64)
+    return [
+        _exchanged(found[[i]], theirs[k], asked.elements, asked.natoms, library.volumes)
+        for i, k in enumerate(chosen.tolist())
+    ]
+
+
+def _nothing(natoms: int) -> Crystals:
+    """No crystal at all."""
+    frac, lattice = torch.zeros(0, natoms, 3, dtype=torch.float64), torch.zeros(0, 3, 3, dtype=torch.float64)
+    whole = torch.zeros(0, dtype=torch.int64)
+    return Crystals(frac, lattice, whole.view(0, 1).expand(0, natoms), whole, torch.zeros(0, dtype=torch.float64))
+
+
+def _exchanged(crystal: Crystals, old: np.ndarray, new: tuple[int, ...], natoms: int, volumes: np.ndarray) -> Crystals:
+    """One crystal with its elements exchanged, repeated to `natoms` sites and scaled in volume."""
+    crystal = _repeated(crystal.trim(), natoms)
+    table = torch.zeros(KINDS, dtype=torch.int64)
+    table[torch.from_numpy(old)] = torch.tensor(new)
+    numbers = table[crystal.numbers]
+    before, after = (float(volumes[n.numpy()].sum()) for n in (crystal.numbers, numbers))
+    lattice = crystal.lattice * (after / before) ** (1 / 3)
+    return Crystals(crystal.frac, lattice, numbers, crystal.group, crystal.energy)
+
+
+def _repeated(crystal: Crystals, natoms: int) -> Crystals:
+    """The cell side by side along its shortest edge until it holds so many sites."""
+    times = natoms // crystal.numbers.shape[1]
+    if times == 1:
+        return crystal
+    axis = int(crystal.lattice[0].norm(dim=1).argmin())
+    frac = crystal.frac.repeat(1, times, 1)
+    steps = torch.arange(times, dtype=frac.dtype).repeat_interleave(crystal.numbers.shape[1])
+    frac[0, :, axis] = (frac[0, :, axis] + steps) / times
+    lattice = crystal.lattice.clone()
+    lattice[0, axis] *= times
+    return Crystals(frac, lattice, crystal.numbers.repeat(1, times), crystal.group, crystal.energy)
