@@ -107,10 +107,11 @@ def candidates_of(job: Any) -> pd.DataFrame:
         raise UserError(f"There is no hull of {SYSTEM} by {method}.")
     levels = dict(zip(UNITS, job.params["levels"], strict=True))
     with store().session() as session:
-        found = {e.id: e for e in chains.run_energies(session, job.id, method) if e.formation_after is not None}
+        energies = chains.run_energies(session, job.id, method)
+        found = {e.id: e.formation_after for e in energies if e.formation_after is not None}
         drawn = rows.get_candidates(session, list(found))
         relaxed = {r.candidate_id: r for r in rows.relaxations(session, list(found), method)}
-    above = view.hull.above_of([parse_formula(c.formula) for c in drawn], [found[c.id].formation_after for c in drawn])
+    above = view.hull.above_of([parse_formula(c.formula) for c in drawn], [found[c.id] for c in drawn])
     return pd.DataFrame(
         [
             {
@@ -144,9 +145,8 @@ def distinct(data: pd.DataFrame, most: int = 60) -> pd.DataFrame:
     for _, group in data.groupby("formula"):
         lowest = group.nsmallest(most, "above")
         with store().session() as session:
-            cells = {
-                r.candidate_id: r.cell for r in rows.relaxations(session, lowest["id"].tolist(), method_of(POTENTIAL))
-            }
+            relaxed = rows.relaxations(session, lowest["id"].tolist(), method_of(POTENTIAL))
+            cells = {r.candidate_id: r.cell for r in relaxed if r.cell}
         mine: list[tuple[Any, dict[str, Any]]] = []
         for row in lowest.to_dict("records"):
             structure = to_structures(unpack_cells([cells[row["id"]]]))[0]
@@ -209,11 +209,11 @@ def report(data: pd.DataFrame, job: Any, params: Any, structures: pd.DataFrame) 
         "| composition | meV/atom above | group | found | by | candidate |", "|---|---|---|---|---|---|",
     ]  # fmt: skip
     for row in structures.groupby("formula").head(4).to_dict("records"):
-        values = (
+        cells = (
             row["formula"], f"{row['above']:.1f}", named(int(row["group"])), f"{row['times']} times", row["ladder"],
             row["candidate"],
         )  # fmt: skip
-        lines.append("| " + " | ".join(map(str, values)) + " |")
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
     paper = "; ".join(f"{m}, ladder {ladder}, {unit} {v:.3f}" for m, ladder, unit, v in PAPER_FOUND)
     return "\n".join([*lines, "", f"The paper, by VASP on AFLOW's hull, meV/atom: {paper}."]) + "\n"
 
