@@ -13,6 +13,7 @@ from core.evaluation.displacement import Change, beside
 from core.evaluation.validity import MEANING
 from core.export.bundle import cif_text
 from core.jobs import queue
+from core.ui.job_result import show_missing
 from core.ui.viewer import pair_html
 from core.ui.widgets import energy, go, is_active, page, pages, pick_row, plain, segments, selected_int, sentences
 from core.workflows.export import bundle_zip
@@ -46,6 +47,7 @@ def _result(job_id: int) -> None:
         elif job.status == "done":
             st.info("Nothing is left of this run: its candidates were deleted.", icon=":material/info:")
         return
+    show_missing(job)
     side = _side(state, found)
     found = sorted(found, key=lambda r: _order(r, side))
     summary = st.container()

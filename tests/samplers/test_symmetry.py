@@ -153,9 +153,7 @@ def test_noise_about_a_template_is_made_even_however_much_it_is() -> None:
     crystals = starts((62, 148, 194, 225))
     told = replace(asked(crystals), start=encode(crystals))
     for sampler in (FlowMatching(noise=0.3), FlowMatching(begin=0.5)):
-        drawn = draw_crystals(
-            Restless(), sampler, told, range(4), 3, operations=operations_of(crystals, 1e-3)
-        )
+        drawn = draw_crystals(Restless(), sampler, told, range(4), 3, operations=operations_of(crystals, 1e-3))
         assert detect_groups(drawn, 1e-3).tolist() == [62, 148, 194, 225]
 
 

@@ -26,6 +26,8 @@ from core.workflows.datasets import delete_dataset, get_dataset, list_datasets, 
 from core.workflows.export import bundle_folder, bundle_zip
 from core.workflows.generate import GenerateParams, candidates_of, generate, plan
 from core.workflows.imports import ImportParams, import_files
+from core.workflows.method import Wanted
+from core.workflows.methods import find_method
 from core.workflows.modify import ModifyParams, modify, parse_start
 from core.workflows.overview import overview
 from core.workflows.prototypes import PrototypeParams, build
@@ -231,12 +233,12 @@ def test_conditions_that_cannot_be_are_refused(changes: dict[str, object], words
 
 
 def test_what_the_model_never_saw_is_said(starter: Path) -> None:
-    model = models.load_model("starter-generator")
-    (sentence,) = models.unfamiliar(model, "Ta1W1B6", 8, [191], [-0.3])
+    model = find_method("starter-generator")
+    (sentence,) = model.unfamiliar(Wanted(("Ta1W1B6",), (191,), (-0.3,)))
     assert "no relative" in sentence
-    assert models.unfamiliar(model, "Ta1B2", 6, [191], [-0.3]) == []
-    assert "O" in models.unfamiliar(model, "TaO2", 6, [], [])[0]
-    assert len(models.unfamiliar(model, "Ta20B40", 60, [207], [-9.0])) == 3
+    assert model.unfamiliar(Wanted(("Ta2B4",), (191,), (-0.3,))) == []
+    assert "O" in model.unfamiliar(Wanted(("Ta2O4",)))[0]
+    assert len(model.unfamiliar(Wanted(("Ta20B40",), (207,), (-9.0,)))) == 3
 
 
 @pytest.mark.slow
