@@ -29,6 +29,9 @@ def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, help="of the sampler; default: as many as are usual for the method")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--task", default="", help="generation or modification, where the model does both")
+    parser.add_argument(
+        "--hold-group", action="store_true", help="a generator starts on the space group that is given and keeps it"
+    )
     parser.add_argument("--device", default="cpu", help="cpu or cuda:0")
     add_detach(parser)
     parser = add(commands, shared, "match", "two files of structures, row by row", _match, store=False)
@@ -56,6 +59,7 @@ def _evaluate(asked: argparse.Namespace) -> dict[str, Any]:
         tuple(also),
         asked.atoms or (),
         asked.formulas,
+        hold_group=asked.hold_group,
     )
     check_params(params)
     result = run_job("evaluate", f"Evaluate {asked.model}", params, asked.device, asked.detach)

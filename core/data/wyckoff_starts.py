@@ -107,9 +107,7 @@ def _filled(group: int, way: Assignment) -> tuple[int, ...]:
     return tuple(sum(positions[place].size for place in places) for places in way)
 
 
-def _any_way(
-    group: int, counts: tuple[int, ...], general: float, generator: np.random.Generator
-) -> Assignment | None:
+def _any_way(group: int, counts: tuple[int, ...], general: float, generator: np.random.Generator) -> Assignment | None:
     """Element by element one of the ways that are left; None where that came to nothing."""
     positions, used = positions_of(group), frozenset[int]()
     way: list[tuple[int, ...]] = []

@@ -112,7 +112,7 @@ def test_more_like_this_asks_for_the_same_with_another_seed(starter: Path) -> No
     )
     app = open_page("generate", **url_of(wanted))
     assert start(app) == replace(wanted, seed=1)
-    listed = replace(FEW, energies=(-0.4, 0.25), potential=None)
+    listed = replace(FEW, energies=(-0.4, 0.25), potential=None, hold_group=False)
     app = open_page("generate", **url_of(listed))
     assert start(app) == replace(listed, seed=1)
 
