@@ -71,6 +71,8 @@ def add_after(parser: argparse.ArgumentParser) -> None:
     after.add_argument("--fmax", type=float, default=0.05, help="eV/Å")
     after.add_argument("--relax-steps", type=int, default=500)
     after.add_argument("--processes", type=int, default=1, help="cores to share the relaxations")
+    after.add_argument("--draws", type=int, default=1, help="crystals drawn for each candidate; the best one is kept")
+    after.add_argument("--rank-steps", type=int, default=0, help="of relaxation before the best of them is chosen")
     after.add_argument("--hull", default="", help="to place on: its chemical system, or its number; by that potential")
 
 
@@ -159,6 +161,8 @@ def chain_of(asked: argparse.Namespace) -> dict[str, Any]:
         "relax_steps": asked.relax_steps,
         "keep_symmetry": asked.keep_symmetry,
         "processes": asked.processes,
+        "draws": asked.draws,
+        "rank_steps": asked.rank_steps,
     }
     if asked.hull:
         if potential is None:

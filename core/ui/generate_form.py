@@ -10,7 +10,7 @@ import streamlit as st
 
 from core.data.space_groups import compact
 from core.jobs import queue
-from core.ui.after_input import MODES, after_input, relaxation_details
+from core.ui.after_input import MODES, after_input, draws_input, relaxation_details
 from core.ui.composition_input import composition_input
 from core.ui.conditions import drop_infinite, model_picker, sampler_picker, usable_method
 from core.ui.devices import devices
@@ -27,7 +27,21 @@ from core.workflows.methods import is_substitution, label_of
 from core.workflows.relax import potential_choices
 
 WHAT = ("compose", "the paper's experiments")
-_NUMBERS = ("count", "seed", "steps", "atoms", "z", "from", "to", "step", "fmax", "rsteps", "processes")
+_NUMBERS = (
+    "count",
+    "seed",
+    "steps",
+    "atoms",
+    "z",
+    "from",
+    "to",
+    "step",
+    "fmax",
+    "rsteps",
+    "processes",
+    "draws",
+    "ranksteps",
+)
 GROUPS = (
     "the paper's 19",
     "of the 19, those the model saw",
@@ -56,7 +70,7 @@ def generate_form(models: Sequence[str]) -> None:
             label = "Candidates per combination"
             rest["count"] = int(beside.number_input(label, 1, 1000, 8, key="count", bind="query-params"))
         rest |= after_input(about.dataset)
-        rest |= _advanced(about, rest["potential"] is not None and rest["relax"] != "none")
+        rest |= _advanced(about, rest["potential"] is not None, rest.get("relax") != "none")
         device = str(rest.pop("device"))
         start = st.container()
     with left:
@@ -66,8 +80,9 @@ def generate_form(models: Sequence[str]) -> None:
         _start(params, method, device)
 
 
-def _advanced(about: About, relaxes: bool) -> dict[str, Any]:
-    """How crystals are drawn, and how they are relaxed."""
+def _advanced(about: About, energies: bool, relaxes: bool) -> dict[str, Any]:
+    """How crystals are drawn, and how they are relaxed; energies: is there a potential?"""
+    relaxes = energies and relaxes
     parts = ["seed", "device"] if is_substitution(about.name) else ["sampler", "seed", "device"]
     with st.expander(f"Advanced: {', '.join([*parts, 'relaxation'] if relaxes else parts)}"):
         sampler, steps = sampler_picker(about, bound=True)
@@ -75,6 +90,7 @@ def _advanced(about: About, relaxes: bool) -> dict[str, Any]:
         seed = int(a.number_input("Seed", 0, 2**31 - 1, 0, key="seed", bind="query-params"))
         device = b.selectbox("Device", devices(), key="device", bind="query-params")
         found = {"sampler": sampler, "steps": steps, "seed": seed, "device": device}
+        found |= draws_input() if energies else {}
         return found | relaxation_details() if relaxes else found
 
 
@@ -201,6 +217,8 @@ def url_of(params: GenerateParams) -> dict[str, str | list[str]]:
     if params.potential is not None:
         method = next((c.method for c in potential_choices() if c.key == params.potential and not c.problem), "")
         found |= {"potential": method, "fmax": f"{params.fmax:g}", "rsteps": str(params.relax_steps)}
+        found |= {} if params.draws == 1 else {"draws": str(params.draws)}
+        found |= {} if not params.rank_steps else {"ranksteps": str(params.rank_steps)}
         found |= {"processes": str(params.processes), "keep": "true" if params.keep_symmetry else ""}
         found["hull"] = next((f"{h.chemical_system} ({h.name})" for h in list_hulls() if h.id == params.hull), "")
     found |= {"symmetrise": "true" if params.symmetrise else "", "hold": "" if params.hold_group else "false"}

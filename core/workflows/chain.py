@@ -34,6 +34,7 @@ MODES = {
     "positions": "relax the sites alone",
     "none": "energy as drawn",
 }
+MAX_DRAWS = 100  # of which one candidate is kept
 _PART = 512  # candidates that are relaxed together: what an interruption keeps is written more often
 _ENERGIES = 64
 _MOVING = 50  # of about eight atoms fit a potential's batch
@@ -49,6 +50,8 @@ class Chain:
     potential: None for no energies, "" for the default one, "m3gnet", "chgnet"
     relax: "cell" moves the cell too, "positions" the sites alone, "none" takes the energy as drawn
     fmax: eV/Å; keep_symmetry: of the group found; hull: its id, None for the newest of the potential's method
+    draws: crystals drawn for each candidate, of which the best by the potential is kept (`core.workflows.ranking`),
+    after rank_steps of relaxation
     """
 
     symmetrise: bool = False
@@ -60,12 +63,18 @@ class Chain:
     keep_symmetry: bool = False
     processes: int = 1
     hull: int | None = None
+    draws: int = 1
+    rank_steps: int = 0
 
 
 def check_chain(chain: Chain) -> None:
     """Raises UserError for what cannot be done, before anything is drawn."""
     for name in chain.compare:
         get_dataset(name)
+    if not 1 <= chain.draws <= MAX_DRAWS or not 0 <= chain.rank_steps <= 1000:
+        raise UserError(f"For each candidate 1 to {MAX_DRAWS} crystals are drawn, and ranked after 0 to 1000 steps.")
+    if chain.potential is None and chain.draws > 1:
+        raise UserError("Which of several crystals is the best says a potential: choose one, or draw one of each.")
     if chain.potential is None:
         return
     if chain.relax not in MODES:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from core.crystals import Crystals, concatenate
@@ -19,9 +19,10 @@ from core.workflows.chain import (
 )
 from core.workflows.compositions import MAX_SITES
 from core.workflows.context import Context, UserError
-from core.workflows.design_cost import relax_seconds
+from core.workflows.design_cost import Cost, cost_of
 from core.workflows.judging import Keeper, Wish
-from core.workflows.method import Asked, Method, asked_of
+from core.workflows.method import Asked, Drawn, Method, asked_of
+from core.workflows.ranking import Judge, Ranked
 from core.workflows.store import store
 from db import candidates as rows
 
@@ -57,10 +58,14 @@ def run_chain(
     check_chain(chain)
     stages = stages_of(chain)
     sizes = [len(w.numbers) for w in wishes]
-    later = relax_seconds(chain, sizes, context.device) if len(stages) > 2 else 0.0
-    share = _draw_share(method, sizes, steps, later, context.device)
+    cost = cost_of(method, sizes, steps, chain, context.device) if len(stages) > 2 else Cost(0.0, 0.0)
+    later, share = cost.relax_s, _draw_share(cost)
+    draw, batch = method.draw, _BATCH
+    if chain.draws > 1:
+        draw = Ranked(method, chain.draws, Judge(chain.potential or "", chain.rank_steps, context)).draw
+        batch = max(1, _BATCH // chain.draws)
     drawing = Stage(context, f"1–2 of {len(stages)}" if len(stages) > 2 else "", 0.0, share, later)
-    missing = run_wishes(method, wishes, steps, seed, keeper, drawing, starts)
+    missing = run_wishes(draw, wishes, steps, seed, keeper, drawing, starts, batch)
     if len(stages) > 2:
         stage = Stage(context, f"3 of {len(stages)}", share, 0.99 - share)
         (take_energies if chain.relax == "none" else relax_drawn)(chain, stage)
@@ -68,22 +73,22 @@ def run_chain(
     return summarise(context.job_id, chain) | ({"missing": missing} if missing else {})
 
 
-def _draw_share(method: Method, sizes: Sequence[int], steps: int, later_s: float, device: str) -> float:
+def _draw_share(cost: Cost) -> float:
     """The part of the job that drawing takes, by what is expected of this machine."""
-    if not later_s:
+    if not cost.relax_s:
         return 1.0
-    drawing = method.seconds(sizes, steps, device)
-    return min(max(drawing / (drawing + later_s), 0.02), 0.9)
+    return min(max(cost.draw_s / cost.total_s, 0.02), 0.9)
 
 
 def run_wishes(
-    method: Method,
+    draw: Callable[[Asked, int, Context], Drawn],
     wishes: list[Wish],
     steps: int,
     seed: int,
     keeper: Keeper,
     context: Context,
     starts: Mapping[int, Crystals] | None = None,
+    batch: int = _BATCH,
 ) -> int:
     """Draw what is asked for and not in the store yet, batch by batch of like sizes, and keep it.
 
@@ -93,9 +98,9 @@ def run_wishes(
         done = rows.candidate_indices(session, context.job_id)
     todo = sorted((w for w in wishes if w.index not in done), key=lambda w: len(w.numbers))
     started, missing = time.monotonic(), 0
-    for first in range(0, len(todo), _BATCH):
-        part = todo[first : first + _BATCH]
-        drawn = method.draw(_asked(part, seed, starts), steps, context)
+    for first in range(0, len(todo), batch):
+        part = todo[first : first + batch]
+        drawn = draw(_asked(part, seed, starts), steps, context)
         keeper.keep([part[i] for i in drawn.which], drawn.crystals, drawn.origins)
         missing += len(part) - len(drawn)
         finished = first + len(part)

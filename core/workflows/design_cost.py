@@ -42,7 +42,11 @@ class Cost:
 
 def cost_of(method: Method, sizes: Sequence[int], steps: int, chain: Chain, device: str = "cpu") -> Cost:
     """Of a run with cells of these numbers of atoms, if none of the candidates is hopeless."""
-    return Cost(method.seconds(sizes, steps, device), relax_seconds(chain, sizes, device))
+    drawing = method.seconds(sizes, steps, device) * chain.draws
+    if chain.draws > 1:
+        ranking = replace(chain, relax="cell" if chain.rank_steps else "none", relax_steps=chain.rank_steps)
+        drawing += chain.draws * relax_seconds(ranking, sizes, device)
+    return Cost(drawing, relax_seconds(chain, sizes, device))
 
 
 def draw_seconds(model: LoadedModel, sizes: Sequence[int], steps: int, device: str = "cpu") -> float:

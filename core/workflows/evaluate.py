@@ -26,6 +26,8 @@ from core.workflows.datasets import get_dataset, load_tensors
 from core.workflows.evaluation_targets import Targets, find_targets
 from core.workflows.method import About, Asked, Method
 from core.workflows.methods import START, Start, find_method
+from core.workflows.ranking import Judge
+from core.workflows.relax import method_of
 
 CONDITIONS = ("composition", "space-group", "energy")
 MAX_SAMPLES = 100
@@ -48,6 +50,8 @@ class EvaluateParams:
     atoms: smallest and largest cell, () for all; formulas: "even" or "odd" for half of a dataset's formulas, by their
     number in it (with one formula, half of its structures): one half to choose by, the other to be scored once
     hold_group: a generator starts on the space group that is given and keeps it
+    rank_by: "potential" ("m3gnet", "chgnet" for one of them) puts the best of the samples first as
+    `core.workflows.ranking` says, "" does not; rank_steps: of relaxation before
     """
 
     model: str
@@ -65,6 +69,8 @@ class EvaluateParams:
     atoms: tuple[int, ...] = ()
     formulas: str = ""
     hold_group: bool = False
+    rank_by: str = ""
+    rank_steps: int = 0
 
 
 def usual_steps(model: str) -> int:
@@ -99,6 +105,9 @@ def evaluate(params: EvaluateParams, context: Context) -> dict[str, Any]:
         "task": task,
         "conditions": list(params.conditions),
         "hold_group": params.hold_group,
+        "rank_by": run.judge.potential.name if run.judge else "",
+        "rank_steps": params.rank_steps,
+        "seconds_ranking": round(run.seconds_ranking, 3),
         "data": params.dataset or ", ".join(Path(f).name for f in params.data),
         "split": params.split,
         "skipped": targets.skipped,
@@ -133,6 +142,8 @@ def check_params(params: EvaluateParams) -> None:
         raise UserError(f"There is no task {params.task!r}: choose generation or modification.")
     if not 1 <= params.samples <= MAX_SAMPLES:
         raise UserError(f"Samples for each target must be 1 to {MAX_SAMPLES}.")
+    if params.rank_by:
+        method_of(params.rank_by.replace("potential", ""))
     if params.steps < 1 or params.limit < 0:
         raise UserError("Steps must be 1 or more, the number of targets 0 (all) or more.")
     missing = [f for f in params.data if not Path(f).is_file()]
@@ -159,7 +170,10 @@ class Run:
 
     def __init__(self, params: EvaluateParams, method: Method, targets: Targets, context: Context) -> None:
         self.params, self.method, self.targets, self.context = params, method, targets, context
-        self.seconds_sampling = self.seconds_matching = 0.0
+        self.seconds_sampling = self.seconds_matching = self.seconds_ranking = 0.0
+        self.judge = (
+            Judge(params.rank_by.replace("potential", ""), params.rank_steps, context) if params.rank_by else None
+        )
         self._chosen = targets.some(params.limit, params.seed)
         named = json.dumps([asdict(params), method.about.hash, len(targets)], sort_keys=True)
         self._file = context.folder / f"verdicts-{hashlib.sha256(named.encode()).hexdigest()[:12]}.jsonl"
@@ -205,7 +219,20 @@ class Run:
         found = self._match(_take(drawn, good), _take(target, answered), pool)
         reached = self._in_group(drawn, {which[i]: i for i in good}, target)
         self.seconds_matching += time.monotonic() - started
-        return _Batch(index, target, problems, [which[i] for i in good], found, reached)
+        ranked = self._ranked(drawn, which, every, len(target))
+        return _Batch(index, target, problems, [which[i] for i in good], found, reached, ranked)
+
+    def _ranked(self, drawn: Crystals, which: list[int], every: Asked, targets: int) -> list[int | None]:
+        """For each target the number of the sample that the potential puts first; None where none was ranked."""
+        if self.judge is None or not which:
+            return [None] * targets
+        started, times = time.monotonic(), self.params.samples
+        scores = self.judge.scores(drawn, every[torch.tensor(which)], self.method.about.energy_method)
+        first: dict[int, int] = {}
+        for k in sorted(range(len(which)), key=lambda k: (scores[k], which[k])):
+            first.setdefault(which[k] // times, which[k] % times)
+        self.seconds_ranking += time.monotonic() - started
+        return [first.get(i) for i in range(targets)]
 
     def _in_group(self, drawn: Crystals, places: dict[int, int], target: Crystals) -> list[bool | None]:
         """Has the first sample of each target its group, as spglib finds it? None where none was asked for."""
@@ -276,6 +303,7 @@ class Run:
                     batch.problems[i],
                     {name: tuple(rms[name].get(p) for p in places) for name in self.params.also},
                     batch.in_group[i],
+                    batch.ranked[i],
                 )
             )
         return outcomes
@@ -311,7 +339,7 @@ def _take(crystals: Crystals, places: list[int]) -> Crystals:
 class _Batch:
     """Targets that are being matched. which: target × samples + sample of each crystal in `found`.
 
-    in_group: for each target, as `Outcome` has it
+    in_group, ranked: for each target, as `Outcome` has it
     """
 
     index: torch.Tensor
@@ -320,6 +348,7 @@ class _Batch:
     which: list[int]
     found: Future[dict[str, list[float | None]]]
     in_group: list[bool | None]
+    ranked: list[int | None]
 
 
 def read_verdicts(path: Path) -> dict[int, Outcome]:
