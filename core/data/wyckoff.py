@@ -185,17 +185,17 @@ def can_hold(group: int, counts: Mapping[str, int]) -> bool:
 def _holds(group: int, numbers: tuple[int, ...]) -> bool:
     sites, common = sites_of(group), gcd(*numbers)
     return any(
-        common % cells == 0 and _fits(tuple(n // cells for n in numbers), sites.fixed, sites.free)
+        common % cells == 0 and fits(tuple(n // cells for n in numbers), sites.fixed, sites.free)
         for cells in range(1, common + 1)
     )
 
 
 @cache
-def _fits(numbers: tuple[int, ...], fixed: tuple[tuple[int, int], ...], free: tuple[int, ...]) -> bool:
+def fits(numbers: tuple[int, ...], fixed: tuple[tuple[int, int], ...], free: tuple[int, ...]) -> bool:
     """Does each number come out as a sum of sizes, with fixed ones used once between all?"""
     if not numbers:
         return True
-    return any(_fits(numbers[1:], left, free) for left in _left(numbers[0], fixed, free))
+    return any(fits(numbers[1:], left, free) for left in _left(numbers[0], fixed, free))
 
 
 @cache

@@ -63,14 +63,12 @@ def propose(
     places = candidates.places[chosen]
     if asked.group and not candidates.same:  # else they are worth nothing
         other = regroup(library, asked, count)
-        crystals += regrouped_crystals(library, other)
+        crystals = concatenate([crystals, *regrouped_crystals(library, other)])
         places = np.concatenate([places, other.places])
         confidence = np.concatenate([confidence, REGROUPED / (1 + (other.cost / SHARED_HALF) ** 2)])
     order = np.argsort(-confidence, kind="stable")[:count]
-    if not len(order):
-        return Proposals(_nothing(asked.natoms), np.zeros(0), np.zeros(0, dtype=np.int64))
     rows = library.rows[torch.from_numpy(places[order])]
-    return Proposals(concatenate([crystals[i] for i in order.tolist()]), confidence[order], rows.numpy())
+    return Proposals(crystals[order], confidence[order], rows.numpy())
 
 
 def choose(
@@ -99,14 +97,18 @@ def choose(
     return np.array(chosen), np.array(confidence)
 
 
-def built(library: Library, asked: Asked, candidates: Candidates, chosen: np.ndarray) -> list[Crystals]:
+def built(library: Library, asked: Asked, candidates: Candidates, chosen: np.ndarray) -> Crystals:
     """The chosen templates with the elements asked for: float64, repeated to the cell's size, scaled in volume."""
+    if not len(chosen):
+        return _nothing(asked.natoms)
     theirs = exchanged(library, candidates)
     found = library.structures[library.rows[torch.from_numpy(candidates.places[chosen])]].to(dtype=torch.float64)
-    return [
-        _exchanged(found[[i]], theirs[k], asked.elements, asked.natoms, library.volumes)
-        for i, k in enumerate(chosen.tolist())
-    ]
+    return concatenate(
+        [
+            _exchanged(found[[i]], theirs[k], asked.elements, asked.natoms, library.volumes)
+            for i, k in enumerate(chosen.tolist())
+        ]
+    )
 
 
 def _nothing(natoms: int) -> Crystals:

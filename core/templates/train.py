@@ -118,7 +118,7 @@ def ask(library: Library, place: int, pool: MatchPool) -> Pending | None:
         for a, c, m in zip(asks, found, members, strict=True)
     ]
     own = cells_of(target)[0]
-    drawn = [cells_of(crystal)[0] for crystal in built(library, asks[0], union, leaders)]
+    drawn = cells_of(built(library, asks[0], union, leaders))
     return Pending(questions, members, which, pool.submit_cells([(cell, own) for cell in drawn]))
 
 

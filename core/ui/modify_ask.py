@@ -18,12 +18,13 @@ from core.workflows.datasets import list_datasets
 from core.workflows.design_cost import cost_of
 from core.workflows.method import Method, Wanted
 from core.workflows.methods import REFINE, SUBSTITUTION, is_substitution, label_of, parts_of
-from core.workflows.modify import ModifyParams, modifier, parse_start, plan, start_energy
+from core.workflows.modify import ModifyParams, cells_asked, modifier, parse_start, plan, sites_of, start_energy
 from core.workflows.relax import method_of, potential_choices
 
 _SYMMETRISE = (
     "Sites and cell are moved onto the space group asked for, if a tolerance finds it; the table says how far."
 )
+_TIMES = {1: "as the start", 2: "doubled", 3: "tripled", 4: "fourfold"}
 
 
 def potential_picker() -> str | None:
@@ -58,6 +59,7 @@ def ask(structure: Structure, name: str, model: Method, potential: str | None) -
             help="Negative is more stable. Separated by commas: each is drawn with each space group.",
         )  # fmt: skip
         _remember("changes", text, "-0.1")
+        cells = _cells(len(structure), sites_of(model))
         a, b = st.columns(2)
         with a:
             count = _whole("Candidates of each", "count", 8, 1, 1000)
@@ -79,7 +81,7 @@ def ask(structure: Structure, name: str, model: Method, potential: str | None) -
     with sentences(), place:
         params = ModifyParams(
             model.about.name, cif_text(structure, {}), name, groups, parse_energies(text), count, steps, seed, sampler,
-            symmetrise=symmetrise, compare=compare, potential=potential, relax=relax, draws=draws,
+            cells, symmetrise=symmetrise, compare=compare, potential=potential, relax=relax, draws=draws,
         )  # fmt: skip
         _start(params, structure, model, device)
 
@@ -89,15 +91,16 @@ def _start(params: ModifyParams, structure: Structure, model: Method, device: st
     start = parse_start(params.cif, params.name)
     crystal = unpack_cells([start.cell])
     wishes = plan(params, start, crystal)
-    content = crystal.formula(0)
-    formula, natoms = structure.composition.reduced_formula, len(structure)
+    formula = structure.composition.reduced_formula
+    sizes = [len(w.numbers) for w in wishes[:: -(-len(wishes) // 1000)]]
+    contents = [cell.formula(0) for cell in cells_asked(crystal, params.cells)]
     method = modifier(model.about.name, params.sampler)
-    method.check([content])
-    cost = cost_of(method, [natoms] * min(len(wishes), 1000), params.steps, params, device)
-    scale = len(wishes) / min(len(wishes), 1000)
+    method.check(contents)
+    cost = cost_of(method, sizes, params.steps, params, device)
+    scale = len(wishes) / len(sizes)
     relaxing = f", of which relaxing {duration(cost.relax_s * scale)}" if cost.relax_s else ""
     changes = list(params.energy_changes)
-    found = method.unfamiliar(Wanted((content,), params.space_groups, count=params.count))
+    found = method.unfamiliar(Wanted(tuple(contents), params.space_groups, count=params.count))
     for sentence in [*found, *_large(changes, model), *_without_energy(params, crystal, method)]:
         st.warning(plain(sentence), icon=":material/info:")
     if st.button(
@@ -124,6 +127,21 @@ def _without_energy(params: ModifyParams, crystal: Crystals, method: Method) -> 
         f"The energy of this structure by {scale or 'the dataset'} is not known: it is no structure of "
         f"{method.about.dataset}. The change asked for is left out, and templates are taken by their elements alone."
     ]
+
+
+def _cells(natoms: int, most: int) -> tuple[int, ...]:
+    """How many times the start's content a result holds; in the URL, as the start by default."""
+    fit = [n for n in _TIMES if n == 1 or n * natoms <= most]
+    asked = (_first("cells", "1")).split(",")
+    chosen = st.pills(
+        "Cell size of the result", fit, selection_mode="multi", default=[n for n in fit if str(n) in asked] or [1],
+        format_func=lambda n: f"{_TIMES[n]} · {counted(n * natoms, 'atom')}", key=f"ask-cells-{natoms}",
+        help="Many polymorphs need a larger cell than the start's. The start is given to the model in its most compact "
+        "cell of each size; energies are per atom and stay what they are.",
+    )  # fmt: skip
+    cells = tuple(n for n in fit if n in chosen) or (1,)
+    _remember("cells", ",".join(map(str, cells)), "1")
+    return cells
 
 
 def _large(changes: list[float], model: Method) -> list[str]:

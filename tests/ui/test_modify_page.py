@@ -158,15 +158,23 @@ def test_wishes_are_in_the_url_and_become_a_job(starter: Path, monkeypatch: pyte
 
     monkeypatch.setattr(queue, "submit", submit)
     app = open_start(
-        cif_text(SALT, {}), groups="225, 191", changes="-0.1, -0.2", count="3", relax="none", cell="primitive"
+        cif_text(SALT, {}),
+        groups="225, 191",
+        changes="-0.1, -0.2",
+        count="3",
+        relax="none",
+        cell="primitive",
+        cells="1,2",
     )
     assert app.text_input(key="ask-groups").value == "225, 191"
     app.number_input(key="ask-count").set_value(2).run()
     assert param(app, "count") == "2"
-    next(b for b in app.button if b.label == "Draw 8 candidates").click().run()
+    assert param(app, "cells") == "1,2"
+    next(b for b in app.button if b.label == "Draw 16 candidates").click().run()
     (params,) = asked
     assert (params.space_groups, params.energy_changes, params.count) == ((191, 225), (-0.1, -0.2), 2)
     assert params.relax == "none"
+    assert params.cells == (1, 2)
     assert "Ti" in params.cif
     assert list(app.query_params) == ["job"]
 

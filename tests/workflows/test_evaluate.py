@@ -221,6 +221,27 @@ def test_pairs_are_the_lowest_of_one_source(context: TestContext, write: Callabl
     assert bool((change < 0).all())
 
 
+def test_pairs_of_different_cells_are_asked_in_a_common_one(
+    starter: Path, context: TestContext, write: Callable[..., tuple[str, ...]]
+) -> None:
+    """Six atoms and twelve; and the start, twice as large, is still found to be what it is."""
+    double = json.loads(row("low", -3.0))
+    double["geometry"][2] *= 2
+    double["composition"] = [2 * n for n in double["composition"]]
+    double["positions_fractional"] = [
+        [x, y, (z + up) / 2] for x, y, z in double["positions_fractional"] for up in (0, 1)
+    ]
+    files = write(json.dumps(double), row("small", -2.9))
+    targets = find_targets(files, "", "", True, "", context)
+    assert targets.natoms.tolist() == [12]
+    start = targets.start(torch.arange(1))
+    assert torch.equal(start.numbers.sort().values, targets[torch.arange(1)].numbers.sort().values)
+    result = evaluate(EvaluateParams("start", files), context)
+    assert (result["targets"], result["match_rate"], result["pairs_left_out"]) == (1, 1.0, 0)
+    modified = evaluate(EvaluateParams("starter-modifier", files, steps=2), context)
+    assert (modified["targets"], modified["problems"]) == (1, {"an element that the model never saw": 1})
+
+
 def test_the_start_is_the_answer_where_both_are_one_structure(
     starter: Path, context: TestContext, write: Callable[..., tuple[str, ...]]
 ) -> None:
