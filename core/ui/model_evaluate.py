@@ -165,8 +165,10 @@ def _numbers(result: Mapping[str, Any]) -> None:
     else:
         columns[4].metric("structures", f"{result.get('targets', 0):,}")
     if result.get("task") == "modification" and result.get("structures"):
+        left_out = int(result.get("pairs_left_out") or 0)
         st.caption(
-            f"Of {result['structures']:,} structures the lowest of each formula is the target, the others are starts."
+            f"Of {result['structures']:,} structures the lowest of each formula is the target, the others are starts"
+            + (f"; {counted(left_out, 'pair')} without a common cell of 64 sites left out." if left_out else ".")
         )
     for problem, count in (result.get("problems") or {}).items():
         st.caption(f":material/info: {counted(int(count), 'structure')} not drawn, a miss: {plain(str(problem))}")
