@@ -14,7 +14,11 @@ TABLES = {"by_size": "atoms in the cell", "by_elements": "elements", "by_system"
 def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
     help_ = "the share of known structures that a model finds"
     parser = add(commands, shared, "evaluate", help_, _evaluate)
-    parser.add_argument("--model", required=True, help="a model, substitution:DATASET, or start (for modification)")
+    parser.add_argument(
+        "--model",
+        required=True,
+        help="a model, substitution:DATASET, refine:MODEL:DATASET, best:MODEL:DATASET, or start (for modification)",
+    )
     parser.add_argument("--data", nargs="+", type=Path, default=[], metavar="FILE", help="files of structures")
     parser.add_argument("--dataset", default="", help="a dataset instead of files")
     parser.add_argument("--split", default="", help="val or train; without it, all")
@@ -29,6 +33,9 @@ def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, help="of the sampler; default: as many as are usual for the method")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--task", default="", help="generation or modification, where the model does both")
+    parser.add_argument(
+        "--hold-group", action="store_true", help="a generator starts on the space group that is given and keeps it"
+    )
     parser.add_argument(
         "--rank-by", default="", choices=["", "potential", "m3gnet", "chgnet"],
         help="of several samples, the one that is best by a potential is reported too",
@@ -61,6 +68,7 @@ def _evaluate(asked: argparse.Namespace) -> dict[str, Any]:
         tuple(also),
         asked.atoms or (),
         asked.formulas,
+        hold_group=asked.hold_group,
         rank_by=asked.rank_by,
         rank_steps=asked.rank_steps,
     )
