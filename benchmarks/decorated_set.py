@@ -156,8 +156,11 @@ def compute(path: Path, count: int, seed: int) -> None:
 def write_splits(path: Path, folder: Path, seed: int) -> None:
     """The two files of the rows at `path`, with `split` and `prototype`."""
     rows = [row for line in path.read_text().splitlines() if "finished" not in (row := json.loads(line))]
+    times: Counter[str] = Counter()
     for row in rows:
         row["prototype"] = row["auid"].split(":")[0]
+        times[row["auid"]] += 1
+        row["auid"] += f":{times[row['auid']]}"  # one family may hold a formula twice, elements exchanged
     held = _held_out_families(rows, seed)
     print("families held out:", ", ".join(sorted(held)))
     by_family = np.array([row["prototype"] in held for row in rows])
