@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -18,6 +19,7 @@ from core.models.state import Conditions
 from core.samplers.drawing import draw_crystals, keeps_symmetry
 from core.samplers.geometry import CELLS
 from core.samplers.protocol import OnStep, Sampler
+from core.templates.sites import SiteWeights
 
 ATTEMPTS = 3  # starts of a crystal that ends with another group: with more symmetry, or with atoms in one place
 REACHED = (0.1, 0.01)  # Å: at either of them spglib has to find the group
@@ -30,11 +32,13 @@ def draw_held(
     seeds: Sequence[int],
     steps: int,
     on_step: OnStep | None = None,
+    weights: SiteWeights | None = None,
 ) -> Crystals:
     """As `draw_crystals`, and on the way each crystal keeps the space group that is asked of it.
 
     Freely drawn are those without a group or in P1, those whose content the group cannot hold, structures to modify,
     and all where the method cannot keep a group (`keeps_symmetry`).
+    weights: of known structures, for the positions that starts take
     """
     groups = (conditions.group * conditions.present[:, 0]).tolist()
     able = keeps_symmetry(sampler) and conditions.start is None
@@ -54,7 +58,7 @@ def draw_held(
         drawn.update({i: found[[k]] for k, i in enumerate(rows)})
 
     for attempt in range(ATTEMPTS):
-        starts = {i: _start(conditions, i, groups[i], seeds[i], attempt) for i in wanted}
+        starts = {i: _start(conditions, i, groups[i], (seeds[i], attempt), weights) for i in wanted}
         placed = {i: start for i, start in starts.items() if start is not None}
         if placed:
             draw(list(placed), list(placed.values()))
@@ -64,9 +68,15 @@ def draw_held(
     return concatenate([drawn[i] for i in range(len(groups))]).pad(conditions.numbers.shape[1])
 
 
-def _start(conditions: Conditions, index: int, group: int, seed: int, attempt: int) -> Crystals | None:
+def _start(
+    conditions: Conditions, index: int, group: int, seed: tuple[int, int], weights: SiteWeights | None
+) -> Crystals | None:
     numbers = conditions.numbers[index][conditions.mask[index]].tolist()
-    return random_start(numbers, group, np.random.default_rng([seed, attempt]))
+    prior = None
+    if weights is not None:
+        content = Counter(numbers)
+        prior = weights(group, [content[z] for z in sorted(content)])
+    return random_start(numbers, group, np.random.default_rng(seed), prior)
 
 
 def _reached(crystal: Crystals, group: int) -> bool:
