@@ -14,7 +14,11 @@ TABLES = {"by_size": "atoms in the cell", "by_elements": "elements", "by_system"
 def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
     help_ = "the share of known structures that a model finds"
     parser = add(commands, shared, "evaluate", help_, _evaluate)
-    parser.add_argument("--model", required=True, help="a model, substitution:DATASET, or start (for modification)")
+    parser.add_argument(
+        "--model",
+        required=True,
+        help="a model, substitution:DATASET, refine:MODEL:DATASET, best:MODEL:DATASET, or start (for modification)",
+    )
     parser.add_argument("--data", nargs="+", type=Path, default=[], metavar="FILE", help="files of structures")
     parser.add_argument("--dataset", default="", help="a dataset instead of files")
     parser.add_argument("--split", default="", help="val or train; without it, all")

@@ -23,8 +23,9 @@ _ABOUT = (
 
 
 METHODS = (
-    "a model, or substitution:DATASET: known structures of a dataset with their elements exchanged, the likeliest "
-    "first, fewer where fewer are known"
+    "a model, or substitution:DATASET (known structures of a dataset with their elements exchanged, the likeliest "
+    "first, fewer where fewer are known), refine:MODEL:DATASET (those, moved by a model from there), or "
+    "best:MODEL:DATASET (those where they are likely, else the model's own)"
 )
 
 

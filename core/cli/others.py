@@ -38,16 +38,15 @@ def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
 
 
 def _models_list(asked: argparse.Namespace) -> dict[str, Any]:
-    from core.workflows.datasets import list_datasets
+    from core.workflows.methods import list_templates
     from core.workflows.models import list_models
-    from core.workflows.substitution import about_dataset
 
-    found, templates = list_models(), [about_dataset(d) for d in list_datasets()]
+    found, templates = list_models(), list_templates()
     if not is_json(asked):
         headings = ["name", "task", "parameters", "dataset", "energies"]
         rows = [[m.name, m.task, m.card.get("parameters"), m.card.get("dataset"), m.energy_method] for m in found]
-        table(headings, rows + [[t.name, "both", None, t.dataset, t.energy_method] for t in templates])
-    return {"models": [m.name for m in found], "substitution": [t.name for t in templates]}
+        table(headings, rows + [[t.name, t.task or "both", None, t.dataset, t.energy_method] for t in templates])
+    return {"models": [m.name for m in found], "templates": [t.name for t in templates]}
 
 
 def _models_add(asked: argparse.Namespace) -> dict[str, Any]:

@@ -14,12 +14,16 @@ from core.ui.text import said
 from core.ui.widgets import go, plain, selected
 from core.workflows.context import UserError
 from core.workflows.method import About, Method
-from core.workflows.methods import is_substitution, label_of, method_for, name_of
+from core.workflows.methods import BEST, REFINE, SUBSTITUTION, is_substitution, label_of, method_for, name_of, parts_of
 
-SUBSTITUTES = (
-    "Known structures of this dataset with the new elements put in and the volume fitted, the likeliest first. No "
-    "network: in seconds, and as many as there are templates."
-)
+ABOUT = {
+    SUBSTITUTION: "Known structures of this dataset with the new elements put in and the volume fitted, the likeliest "
+    "first. No network: in seconds, and as many as there are templates.",
+    REFINE: "Known structures with the new elements put in, the likeliest first, and each moved by the network from "
+    "there; its symmetry is kept.",
+    BEST: "Known structures with the new elements put in where they are likely, refined by the network, and the "
+    "network's own crystals beside them.",
+}
 
 
 def space_group_picker(key: str = "groups") -> tuple[int, ...]:
@@ -144,6 +148,6 @@ def model_picker(models: list[str], bound: bool = False) -> str:
         name = name_of(wanted)
         first = models.index(name) if name in models else 0
         chosen = st.selectbox("Model", models, index=first, format_func=label_of)
-    if is_substitution(chosen):
-        st.caption(SUBSTITUTES)
+    if kind := parts_of(chosen)[0]:
+        st.caption(ABOUT[kind])
     return chosen

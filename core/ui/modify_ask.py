@@ -17,7 +17,7 @@ from core.workflows.chain import MAX_DRAWS, MODES
 from core.workflows.datasets import list_datasets
 from core.workflows.design_cost import cost_of
 from core.workflows.method import Method, Wanted
-from core.workflows.methods import is_substitution, label_of
+from core.workflows.methods import REFINE, SUBSTITUTION, is_substitution, label_of, parts_of
 from core.workflows.modify import ModifyParams, cells_asked, modifier, parse_start, plan, sites_of, start_energy
 from core.workflows.relax import method_of, potential_choices
 
@@ -116,7 +116,7 @@ def _start(params: ModifyParams, structure: Structure, model: Method, device: st
 
 def _without_energy(params: ModifyParams, crystal: Crystals, method: Method) -> list[str]:
     """Where templates cannot be looked for by their energy, since the start's is not known on their scale."""
-    if not params.energy_changes or not is_substitution(params.model):
+    if not params.energy_changes or parts_of(params.model)[0] not in (SUBSTITUTION, REFINE):
         return []
     scale = method.about.energy_method
     if params.potential is not None and method_of(params.potential) == scale:
@@ -132,10 +132,11 @@ def _without_energy(params: ModifyParams, crystal: Crystals, method: Method) -> 
 def _cells(natoms: int, most: int) -> tuple[int, ...]:
     """How many times the start's content a result holds; in the URL, as the start by default."""
     fit = [n for n in _TIMES if n == 1 or n * natoms <= most]
-    asked = (_first("cells", "1")).split(",")
+    asked = _first("cells", "1").split(",")
+    first = [n for n in fit if str(n) in asked] or [1]
     chosen = st.pills(
-        "Cell size of the result", fit, selection_mode="multi", default=[n for n in fit if str(n) in asked] or [1],
-        format_func=lambda n: f"{_TIMES[n]} · {counted(n * natoms, 'atom')}", key=f"ask-cells-{natoms}",
+        "Cell of the result and its atoms", fit, selection_mode="multi", default=first,
+        format_func=lambda n: f"{_TIMES[n]} · {n * natoms}", key=f"ask-cells-{natoms}", wrap=True,
         help="Many polymorphs need a larger cell than the start's. The start is given to the model in its most compact "
         "cell of each size; energies are per atom and stay what they are.",
     )  # fmt: skip

@@ -60,7 +60,7 @@ class Manifest:
         with store().session() as session:
             jobs = {i: job for i in sorted(self._runs) if (job := job_rows.get_job(session, i))}
             models = {n: m for n in sorted(self._models) if (m := recorded_method(session, n))}
-            learned = {str(m.get("dataset_hash") or "") for m in models.values()} - {""}
+            learned = {str(m.get(k) or "") for m in models.values() for k in ("dataset_hash", "templates_hash")} - {""}
             return {
                 "made_by": f"Subhull {_version('subhull') or '0.1.0'}",
                 "written": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
@@ -21,22 +22,42 @@ from core.workflows.familiar import outside
 from core.workflows.held import draw_held
 from core.workflows.method import About, Asked, Drawn, Method, Wanted
 from core.workflows.models import LoadedModel, config_of, list_models, load_model
-from core.workflows.substitution import SUBSTITUTION, Substitution
+from core.workflows.refined import BEST, REFINE, Best, Refined, about_pair
+from core.workflows.substitution import SUBSTITUTION, Substitution, about_dataset
 from db.tables import Model
 
 START = "start"
 
 
 def find_method(name: str, sampler: str = "", hold_group: bool = False) -> Method:
-    """By the name that a user gives: a model's, or "substitution:DATASET". Raises UserError.
+    """By the name that a user gives (`parts_of`): a model's, or that of a dataset's templates. Raises UserError.
 
     sampler: a way of drawing, "" for its own; hold_group: a generator starts on the space group asked for and keeps it
     """
-    if name.startswith(SUBSTITUTION):
+    kind, trained, dataset = parts_of(name)
+    if kind == SUBSTITUTION:
         if sampler:
             raise UserError(f"{name} has no sampler: leave {sampler!r} out.")
-        return Substitution(name.removeprefix(SUBSTITUTION))
-    return Trained(load_model(name).drawn_by(sampler).holding(hold_group))
+        return Substitution(dataset)
+    own = Trained(load_model(trained).drawn_by(sampler).holding(hold_group))
+    if not kind:
+        return own
+    refined = Refined(own.model, own.about, Substitution(dataset))
+    return refined if kind == REFINE else Best(refined, own)
+
+
+def parts_of(name: str) -> tuple[str, str, str]:
+    """(kind, model, dataset) of a name: "refine:a:mp" -> ("refine:", "a", "mp"), "a" -> ("", "a", "").
+
+    Raises UserError where one of them is missing.
+    """
+    if name.startswith(SUBSTITUTION):
+        return SUBSTITUTION, "", name.removeprefix(SUBSTITUTION)
+    kind = next((k for k in (REFINE, BEST) if name.startswith(k)), "")
+    trained, _, dataset = name.removeprefix(kind).partition(":") if kind else (name, "", "")
+    if kind and not (trained and dataset):
+        raise UserError(f"Name a model and a dataset of templates: {kind}MODEL:DATASET.")
+    return kind, trained, dataset
 
 
 def method_for(task: str, name: str, sampler: str = "", hold_group: bool = False) -> Method:
@@ -50,7 +71,15 @@ def method_for(task: str, name: str, sampler: str = "", hold_group: bool = False
 
 def list_methods(task: str | None = None) -> list[str]:
     """Names of trained models, newest first, and below them of what the datasets are templates for."""
-    return [m.name for m in list_models(task)] + [SUBSTITUTION + d.name for d in list_datasets()]
+    return [m.name for m in list_models(task)] + [about.name for about in list_templates(task)]
+
+
+def list_templates(task: str | None = None) -> list[About]:
+    """Substitution in each dataset, and with each trained model of a task that a dataset is here for: its own."""
+    datasets = [about_dataset(d) for d in list_datasets()]
+    models = [about_model(m) for m in list_models(task) if str(config_of(m).get("method")).startswith("cfm")]
+    pairs = [(m, d) for m in models for d in datasets if m.dataset_hash == d.hash]
+    return datasets + [about_pair(kind, m, d) for kind in (REFINE, BEST) for m, d in pairs]
 
 
 def is_substitution(name: str) -> bool:
@@ -58,15 +87,27 @@ def is_substitution(name: str) -> bool:
     return name.startswith(SUBSTITUTION)
 
 
+_LABELS = {SUBSTITUTION: "substitution in {dataset}", REFINE: "substitution in {dataset}, refined by {model}",
+           BEST: "the best of {model} and substitution in {dataset}"}  # fmt: skip
+
+
 def name_of(label: str) -> str:
     """The name of what `label_of` called so; a name stays as it is."""
-    shown = label_of(SUBSTITUTION)
-    return SUBSTITUTION + label.removeprefix(shown) if label.startswith(shown) else label
+    for kind, words in _LABELS.items():
+        form = re.escape(words).replace(r"\{dataset\}", "(?P<dataset>.+)").replace(r"\{model\}", "(?P<model>.+)")
+        if (found := re.fullmatch(form, label)) and (kind != SUBSTITUTION or ", refined by " not in label):
+            known = found.groupdict()
+            return kind + (f"{known['model']}:" if "model" in known else "") + known["dataset"]
+    return label
 
 
 def label_of(name: str) -> str:
     """How a method is called on a page: "substitution in mp"."""
-    return f"substitution in {name.removeprefix(SUBSTITUTION)}" if name.startswith(SUBSTITUTION) else name
+    kind = next((k for k in _LABELS if name.startswith(k)), "")
+    if not kind or name.count(":") != (1 if kind == SUBSTITUTION else 2):
+        return name
+    _, model, dataset = parts_of(name)
+    return _LABELS[kind].format(model=model, dataset=dataset)
 
 
 def about_model(row: Model) -> About:

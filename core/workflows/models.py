@@ -248,7 +248,7 @@ def delete_model(name: str) -> None:
 def _check_idle(name: str) -> None:
     with store().session() as session:
         active = job_rows.list_jobs(session, job_rows.ACTIVE, limit=1000)
-    using = next((job for job in active if job.params.get("model") == name), None)
+    using = next((job for job in active if name in str(job.params.get("model")).split(":")), None)
     if using is not None:
         raise UserError(f"Job {using.id} ({using.title}) needs {name}: wait for it or cancel it first.")
 

@@ -9,24 +9,32 @@ from sqlalchemy.orm import Session
 
 from core.workflows.context import UserError
 from core.workflows.datasets import list_datasets
-from core.workflows.methods import SUBSTITUTION
+from core.workflows.methods import BEST, REFINE, SUBSTITUTION, parts_of
 from core.workflows.models import list_models
 from db import datasets as rows
 from db.tables import Model
 
 _CARD = ("parameters", "dataset", "steps", "training_minutes", "made", "torch", "licence", "command", "about")
 
+_HOW = {
+    SUBSTITUTION: "known structures of the templates' training part with their elements exchanged",
+    REFINE: "the same, and moved by the network from there",
+    BEST: "the same where they are likely, else the network's own draws",
+}
+
 
 def recorded_method(session: Session, name: str) -> dict[str, Any] | None:
     """The hashes of a method's parts, and what is known of them; None where it is gone."""
-    if not name.startswith(SUBSTITUTION):
-        model = rows.find_model(session, name)
-        return None if model is None else _recorded_model(model)
-    dataset = rows.find_dataset(session, name.removeprefix(SUBSTITUTION))
-    if dataset is None:
+    kind, trained, templates = parts_of(name)
+    model = rows.find_model(session, trained) if trained else None
+    dataset = rows.find_dataset(session, templates) if templates else None
+    if (trained and model is None) or (templates and dataset is None):
         return None
-    about = "known structures of the dataset's training part with their elements exchanged"
-    return {"dataset_hash": dataset.hash, "energy_method": dataset.method, "dataset": dataset.name, "about": about}
+    known = {} if model is None else _recorded_model(model)
+    if dataset is not None:
+        known |= {"templates": dataset.name, "templates_hash": dataset.hash, "how": _HOW[kind]}
+        known.setdefault("energy_method", dataset.method)
+    return known
 
 
 def _recorded_model(model: Model) -> dict[str, Any]:
@@ -36,9 +44,10 @@ def _recorded_model(model: Model) -> dict[str, Any]:
 
 def method_here(name: str, recorded: Mapping[str, Any]) -> str:
     """What the recorded method is called here. Raises UserError where a part of it is not."""
-    if name.startswith(SUBSTITUTION):
-        return SUBSTITUTION + _dataset_here(name.removeprefix(SUBSTITUTION), str(recorded.get("dataset_hash") or ""))
-    return _model_here(name, str(recorded.get("weights_sha256") or ""))
+    kind, trained, templates = parts_of(name)
+    model = _model_here(trained, str(recorded.get("weights_sha256") or "")) if trained else ""
+    dataset = _dataset_here(templates, str(recorded.get("templates_hash") or "")) if templates else ""
+    return kind + ":".join(part for part in (model, dataset) if part)
 
 
 def _model_here(name: str, digest: str) -> str:

@@ -58,14 +58,14 @@ class Substitution:
     def draw(self, asked: Asked, steps: int, context: Context) -> Drawn:
         """The k-th proposal for the k-th sample; none where there are fewer."""
         found: list[tuple[int, Crystals, Origin]] = []
-        for places in _alike(asked):
+        for places in alike(asked):
             if context.cancelled():
                 raise Cancelled
             proposals = self.proposals(asked[torch.tensor(places[:1])], max(asked.sample[i] for i in places) + 1)
             for i in places:
                 k = asked.sample[i]
                 if k < len(proposals):
-                    found.append((i, proposals.crystals[[k]], self._origin(proposals, k)))
+                    found.append((i, proposals.crystals[[k]], self.origin(proposals, k)))
         found.sort(key=lambda one: one[0])
         crystals = concatenate([crystal for _, crystal, _ in found]) if found else _nothing(asked)
         return Drawn(crystals, [i for i, _, _ in found], [origin for _, _, origin in found])
@@ -84,7 +84,8 @@ class Substitution:
                 return _some(found, other[:count])
             wanted *= 2
 
-    def _origin(self, proposals: Proposals, k: int) -> Origin:
+    def origin(self, proposals: Proposals, k: int) -> Origin:
+        """What the k-th was made of."""
         row = int(proposals.rows[k])
         formula = self.data.formulas[int(self.data.formula[row])]
         return Origin(formula, int(self.data.ids[row]), float(proposals.confidence[k]))
@@ -177,7 +178,7 @@ def _learned(digest: str, data: TensorData) -> tuple[Library, dict[str, object]]
         raise UserError(f"{data.name} has no training part to substitute elements in.") from error
 
 
-def _alike(asked: Asked) -> list[list[int]]:
+def alike(asked: Asked) -> list[list[int]]:
     """Places of a batch that differ by the number of their sample alone."""
     starts = pack_cells(asked.start) if asked.start is not None else [b""] * len(asked)
     found: dict[object, list[int]] = {}

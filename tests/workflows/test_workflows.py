@@ -114,10 +114,12 @@ def test_what_is_exported_is_what_came_in(tmp_path: Path, context: TestContext) 
     assert torch.equal(before.energy, after.energy)
     assert torch.equal(before.group, after.group)
     assert torch.equal(first.split, second.split)
-    export_dataset("one", tmp_path / "t.safetensors", tensors=True)
+    export_dataset("one", tmp_path / "t.safetensors", tensors=True, pairs=True)
     alone = read_tensors(tmp_path / "t.safetensors")
     assert torch.equal(alone.crystals[every].frac, before.frac)
     assert (alone.hash, alone.formulas) == (first.hash, first.formulas)
+    assert alone.fits is not None
+    assert len(alone.fits) == 1, "the one pair there is, whose atoms stand side by side"
     with safe_open(str(tmp_path / "t.safetensors"), "pt") as file:
         assert {"validation_pairs", "element_features", "operations", "split"} <= set(file.keys())
 
