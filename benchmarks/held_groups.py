@@ -15,7 +15,7 @@ import torch
 
 from core.crystals import Crystals, concatenate
 from core.data.symmetry import detect_groups
-from core.data.tensors import TRAIN, VALIDATION
+from core.data.tensors import VALIDATION
 from core.data.wyckoff_starts import random_start
 from core.evaluation.matching import cell_distances
 from core.evaluation.pool import cells_of
@@ -23,11 +23,10 @@ from core.evaluation.report import wilson
 from core.evaluation.validity import judge, published_verdicts
 from core.models.state import Conditions
 from core.samplers.drawing import draw_crystals
-from core.templates.library import Library, build_library
 from core.templates.sites import SiteWeights
 from core.training.data import generation_examples
 from core.workflows.datasets import get_dataset, load_tensors
-from core.workflows.held import REACHED, draw_held
+from core.workflows.held import REACHED, draw_held, site_weights
 from core.workflows.models import load_model
 
 _BATCH = 64
@@ -51,7 +50,7 @@ def main() -> None:
         return tell_starts(target)
     print("| drawn | group reached | match, paper | match, field | valid, published | valid, ours | seconds |")
     print("|---|---|---|---|---|---|---|")
-    weights = SiteWeights(library_of(asked.sites)) if asked.sites else None
+    weights = site_weights(asked.sites) if asked.sites else None
     for name in ("free", "held", *(["held, known sites"] if weights else [])):
         started = time.monotonic()
         drawn = drawn_by(name, asked.model, target, asked.steps, asked.device, weights if "known" in name else None)
@@ -68,12 +67,6 @@ def targets(dataset: str, limit: int, seed: int, even: bool = False) -> Crystals
     rows = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))][:limit]
     crystals = data.crystals[rows]
     return crystals[crystals.natoms.argsort(stable=True)]
-
-
-def library_of(dataset: str) -> Library:
-    """The training part of a dataset."""
-    data = load_tensors(get_dataset(dataset))
-    return build_library(data.crystals, data.part(TRAIN))
 
 
 def drawn_by(how: str, name: str, target: Crystals, steps: int, device: str, weights: SiteWeights | None) -> Crystals:

@@ -11,7 +11,7 @@ from core.data.wyckoff_prior import site_prior
 from core.data.wyckoff_starts import Assignment
 from core.templates.library import Library
 
-_MOST = 200  # structures that are looked at
+_MOST = 50  # structures that are looked at
 
 
 class SiteWeights:

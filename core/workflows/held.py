@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -14,12 +15,16 @@ from core.crystals import Crystals, concatenate
 from core.data.encoding import encode
 from core.data.symmetry import detect_group
 from core.data.symmetry_operations import operations_of
+from core.data.tensors import TRAIN, TensorData
 from core.data.wyckoff_starts import SYMPREC, random_start
 from core.models.state import Conditions
 from core.samplers.drawing import draw_crystals, keeps_symmetry
 from core.samplers.geometry import CELLS
 from core.samplers.protocol import OnStep, Sampler
+from core.templates.library import build_library
 from core.templates.sites import SiteWeights
+from core.workflows.context import UserError
+from core.workflows.datasets import get_dataset, load_tensors
 
 ATTEMPTS = 3  # starts of a crystal that ends with another group: with more symmetry, or with atoms in one place
 REACHED = (0.1, 0.01)  # Å: at either of them spglib has to find the group
@@ -66,6 +71,20 @@ def draw_held(
     if free := [i for i in range(len(groups)) if i not in drawn]:
         draw(free, [])
     return concatenate([drawn[i] for i in range(len(groups))]).pad(conditions.numbers.shape[1])
+
+
+def site_weights(dataset: str) -> SiteWeights:
+    """Of the training part of a dataset, kept in this process. Raises UserError where there is none."""
+    found = get_dataset(dataset)
+    try:
+        return _weights(found.hash, load_tensors(found))
+    except ValueError as error:
+        raise UserError(f"{found.name} has no training part to learn sites from.") from error
+
+
+@lru_cache(maxsize=2)
+def _weights(digest: str, data: TensorData) -> SiteWeights:
+    return SiteWeights(build_library(data.crystals, data.part(TRAIN)))
 
 
 def _start(
