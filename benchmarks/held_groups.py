@@ -23,9 +23,10 @@ from core.evaluation.report import wilson
 from core.evaluation.validity import judge, published_verdicts
 from core.models.state import Conditions
 from core.samplers.drawing import draw_crystals
+from core.templates.sites import SiteWeights
 from core.training.data import generation_examples
 from core.workflows.datasets import get_dataset, load_tensors
-from core.workflows.held import REACHED, draw_held
+from core.workflows.held import REACHED, draw_held, site_weights
 from core.workflows.models import load_model
 
 _BATCH = 64
@@ -40,6 +41,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--even", action="store_true", help="formulas with an even number alone: the rest stays unseen")
+    parser.add_argument("--sites", default="", help="a dataset whose structures weigh the positions of starts")
     parser.add_argument("--starts", action="store_true", help="only how many contents a start is found for")
     asked = parser.parse_args()
     target = targets(asked.dataset, asked.limit, asked.seed, asked.even)
@@ -48,9 +50,10 @@ def main() -> None:
         return tell_starts(target)
     print("| drawn | group reached | match, paper | match, field | valid, published | valid, ours | seconds |")
     print("|---|---|---|---|---|---|---|")
-    for name in ("free", "held"):
+    weights = site_weights(asked.sites) if asked.sites else None
+    for name in ("free", "held", *(["held, known sites"] if weights else [])):
         started = time.monotonic()
-        drawn = drawn_by(name == "held", asked.model, target, asked.steps, asked.device)
+        drawn = drawn_by(name, asked.model, target, asked.steps, asked.device, weights if "known" in name else None)
         tell(name, drawn, target, time.monotonic() - started)
     return None
 
@@ -66,7 +69,7 @@ def targets(dataset: str, limit: int, seed: int, even: bool = False) -> Crystals
     return crystals[crystals.natoms.argsort(stable=True)]
 
 
-def drawn_by(held: bool, name: str, target: Crystals, steps: int, device: str) -> Crystals:
+def drawn_by(how: str, name: str, target: Crystals, steps: int, device: str, weights: SiteWeights | None) -> Crystals:
     """One crystal for each, in the order of the targets."""
     model = load_model(name)
     network, parts = model.network.to(device).eval(), []
@@ -74,7 +77,10 @@ def drawn_by(held: bool, name: str, target: Crystals, steps: int, device: str) -
         batch = target[start : start + _BATCH].trim()
         conditions: Conditions = generation_examples(batch, model.cell).conditions
         seeds = range(start, start + len(batch))
-        parts.append((draw_held if held else draw_crystals)(network, model.sampler, conditions, seeds, steps))
+        if how == "free":
+            parts.append(draw_crystals(network, model.sampler, conditions, seeds, steps))
+        else:
+            parts.append(draw_held(network, model.sampler, conditions, seeds, steps, weights=weights))
     return concatenate(parts)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from core.cli.common import add, add_detach, duration, is_json, pair, run_job, table
+from core.cli.generating import SITES
 
 TABLES = {"by_size": "atoms in the cell", "by_elements": "elements", "by_system": "crystal system"}
 
@@ -41,6 +42,7 @@ def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
         help="of several samples, the one that is best by a potential is reported too",
     )  # fmt: skip
     parser.add_argument("--rank-steps", type=int, default=0, help="of relaxation before they are ranked")
+    parser.add_argument("--sites", default="", metavar="DATASET", help=SITES)
     parser.add_argument("--device", default="cpu", help="cpu or cuda:0")
     add_detach(parser)
     parser = add(commands, shared, "match", "two files of structures, row by row", _match, store=False)
@@ -69,6 +71,7 @@ def _evaluate(asked: argparse.Namespace) -> dict[str, Any]:
         asked.atoms or (),
         asked.formulas,
         hold_group=asked.hold_group,
+        sites=asked.sites,
         rank_by=asked.rank_by,
         rank_steps=asked.rank_steps,
     )

@@ -28,6 +28,8 @@ METHODS = (
     "best:MODEL:DATASET (those where they are likely, else the model's own)"
 )
 
+SITES = "held candidates start on sites as structures of this dataset take, of the same stoichiometry and group"
+
 
 def add_command(commands: Any, shared: argparse.ArgumentParser) -> None:
     parser = add(commands, shared, "generate", "new crystals of a composition", _generate)
@@ -43,6 +45,7 @@ def add_command(commands: Any, shared: argparse.ArgumentParser) -> None:
         "--free-group", action="store_true",
         help="do not hold the space group: by default each candidate starts on random sites of it and keeps it",
     )  # fmt: skip
+    parser.add_argument("--sites", default="", metavar="DATASET", help=SITES)
     parser.add_argument("--energy", nargs="*", type=float, default=[], help="formation energies, eV/atom")
     parser.add_argument(
         "--ladder", nargs="+", type=int, default=[], choices=[1, 2, 3], help="energies down from a hull"
@@ -127,6 +130,7 @@ def _params(asked: argparse.Namespace) -> GenerateParams:
         every=asked.every,
         ladder_hull=_ladder_hull(asked),
         hold_group=not asked.free_group,
+        sites=asked.sites,
         **chain_of(asked),
     )
     if not asked.experiment:

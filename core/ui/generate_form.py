@@ -19,6 +19,7 @@ from core.ui.generate_cost import show_cost, show_ladders, show_warnings
 from core.ui.group_input import group_input
 from core.ui.widgets import go, sentences
 from core.workflows.compositions import Cell
+from core.workflows.datasets import list_datasets
 from core.workflows.experiments import FORMULAS, PAPER_GROUPS, TA_W_B, groups_for
 from core.workflows.generate import GenerateParams, check_params, levels_for
 from core.workflows.hulls import list_hulls
@@ -27,6 +28,7 @@ from core.workflows.methods import is_substitution, label_of
 from core.workflows.relax import potential_choices
 
 WHAT = ("compose", "the paper's experiments")
+ANY_SITES = "any that fit"
 _NUMBERS = (
     "count",
     "seed",
@@ -101,28 +103,38 @@ def _compose(model: About) -> dict[str, Any] | None:
     cells: list[Cell] = composition_input(seen.get("elements", ()), model.max_sites, largest)
     presets = {"all that the model saw": seen.get("space_groups", ()), "the paper's 19": PAPER_GROUPS}
     groups = group_input(presets)
-    held = _hold(model) if groups else True
+    held = _hold(model) if groups else {}
     energies = energy_input(model.energy_method, cells[0].formula if cells else "")
     if not cells or groups is None or energies is None:
         return None
     return {
         "formulas": tuple(cell.formula for cell in cells),
         "space_groups": groups,
-        "hold_group": held,
+        **held,
         **_energies(energies),
     }
 
 
-def _hold(model: About) -> bool:
-    """Is a space group that is asked for kept all the way? Templates have the one that they have."""
+def _hold(model: About) -> dict[str, Any]:
+    """Is a space group that is asked for kept all the way, and from which sites? Templates have what they have."""
     if is_substitution(model.name):
-        return True
+        return {}
     held = st.checkbox(
         "Hold the space group", True, key="hold", bind="query-params",
         help="Each candidate starts on random sites of its space group and keeps the group's symmetry while it is "
         "drawn, where the composition can have that group. Off: the group is a wish that the model rarely meets.",
     )  # fmt: skip
-    return bool(held)
+    if not held:
+        return {"hold_group": False}
+    datasets = list_datasets()
+    own = next((d.name for d in datasets if d.hash == model.dataset_hash), ANY_SITES)
+    names = [ANY_SITES, *(d.name for d in datasets)]
+    sites = st.selectbox(
+        "Starting on sites as in", names, names.index(own), key="sites", bind="query-params",
+        help="Wyckoff positions are drawn as often as structures of this dataset take them that have the same "
+        "stoichiometry and space group; where it has none, from all that fit.",
+    )  # fmt: skip
+    return {"hold_group": True, "sites": "" if sites == ANY_SITES else str(sites)}
 
 
 def _energies(choice: EnergyChoice) -> dict[str, Any]:
@@ -157,7 +169,7 @@ def _experiment(model: About) -> dict[str, Any]:
     return {
         "formulas": FORMULAS,
         "space_groups": groups,
-        "hold_group": _hold(model),
+        **_hold(model),
         "ladders": (1, 2, 3),
         "every": every,
         "count": 1,
@@ -222,6 +234,7 @@ def url_of(params: GenerateParams) -> dict[str, str | list[str]]:
         found |= {"processes": str(params.processes), "keep": "true" if params.keep_symmetry else ""}
         found["hull"] = next((f"{h.chemical_system} ({h.name})" for h in list_hulls() if h.id == params.hull), "")
     found |= {"symmetrise": "true" if params.symmetrise else "", "hold": "" if params.hold_group else "false"}
+    found |= {"sites": params.sites or ANY_SITES} if params.hold_group and params.space_groups else {}
     if params.experiment:
         found |= {"what": WHAT[1], "formula": "", "groups": "", "count": ""}
     found |= _energies_of(params)

@@ -49,7 +49,7 @@ class EvaluateParams:
     also: further matchers, reported beside `matcher` for the same samples
     atoms: smallest and largest cell, () for all; formulas: "even" or "odd" for half of a dataset's formulas, by their
     number in it (with one formula, half of its structures): one half to choose by, the other to be scored once
-    hold_group: a generator starts on the space group that is given and keeps it
+    hold_group: a generator starts on the space group that is given and keeps it; sites: as for generation
     rank_by: "potential" ("m3gnet", "chgnet" for one of them) puts the best of the samples first as
     `core.workflows.ranking` says, "" does not; rank_steps: of relaxation before
     """
@@ -69,6 +69,7 @@ class EvaluateParams:
     atoms: tuple[int, ...] = ()
     formulas: str = ""
     hold_group: bool = False
+    sites: str = ""
     rank_by: str = ""
     rank_steps: int = 0
 
@@ -78,9 +79,9 @@ def usual_steps(model: str) -> int:
     return answering(model).about.steps
 
 
-def answering(name: str, hold_group: bool = False) -> Method:
+def answering(name: str, hold_group: bool = False, sites: str = "") -> Method:
     """What is evaluated: any method, or the structure to modify as it is ("start"). Raises UserError."""
-    return Start() if name == START else find_method(name, "", hold_group)
+    return Start() if name == START else find_method(name, "", hold_group, sites)
 
 
 def evaluate(params: EvaluateParams, context: Context) -> dict[str, Any]:
@@ -90,7 +91,7 @@ def evaluate(params: EvaluateParams, context: Context) -> dict[str, Any]:
     Raises UserError.
     """
     check_params(params)
-    method = answering(params.model, params.hold_group)
+    method = answering(params.model, params.hold_group, params.sites)
     task = _task(params, method.about)
     pairs = task == "modification"
     targets = find_targets(params.data, params.dataset, params.split, pairs, method.about.energy_method, context)
@@ -105,6 +106,7 @@ def evaluate(params: EvaluateParams, context: Context) -> dict[str, Any]:
         "task": task,
         "conditions": list(params.conditions),
         "hold_group": params.hold_group,
+        "sites": params.sites,
         "rank_by": run.judge.potential.name if run.judge else "",
         "rank_steps": params.rank_steps,
         "seconds_ranking": round(run.seconds_ranking, 3),

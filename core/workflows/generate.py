@@ -26,7 +26,8 @@ class GenerateParams(Chain):
     ladders: 1, 2, 3 of `core.workflows.ladders`, each of their energies beside `energies`; every: of a ladder's 21
     energies the 1st and every so manyth after it; ladder_hull: the hull they hang on, None for the newest of the
     model's method; levels: that hull's energy for each formula, written by `with_levels` so that a run is repeatable
-    hold_group: crystals start on the space group that is asked for, where the cell content can have it, and keep it
+    hold_group: crystals start on the space group that is asked for, where the cell content can have it, and keep it;
+    sites: a dataset whose structures of the same stoichiometry and group say on which sites, "" for any that fit
     experiment: the name of the experiment that this run is a part of (`core.workflows.experiments`)
     """
 
@@ -44,11 +45,12 @@ class GenerateParams(Chain):
     levels: tuple[float, ...] = ()
     experiment: str = ""
     hold_group: bool = True
+    sites: str = ""
 
 
 def generate(params: GenerateParams, context: Context) -> dict[str, Any]:
     """Draw, judge, relax and place every candidate that is not in the store yet (after an interruption, the rest)."""
-    method = method_for("generation", params.model, params.sampler, params.hold_group)
+    method = method_for("generation", params.model, params.sampler, params.hold_group, params.sites)
     wishes = plan(with_levels(params))
     keeper = Keeper(method.about, context.job_id, params)
     return run_chain(method, wishes, params.steps, params.seed, keeper, context, params)
@@ -56,7 +58,7 @@ def generate(params: GenerateParams, context: Context) -> dict[str, Any]:
 
 def check_params(params: GenerateParams) -> GenerateParams:
     """The params as a job takes them, ladders hung on their hull. Raises UserError for what would end it at once."""
-    method = method_for("generation", params.model, params.sampler, params.hold_group)
+    method = method_for("generation", params.model, params.sampler, params.hold_group, params.sites)
     check_chain(params)
     ready = with_levels(params)
     method.check({wish.formula for wish in plan(ready)})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from pymatgen.core import Element
@@ -19,7 +20,7 @@ from core.workflows.context import Cancelled, Context, UserError
 from core.workflows.datasets import list_datasets
 from core.workflows.design_cost import draw_seconds
 from core.workflows.familiar import outside
-from core.workflows.held import draw_held
+from core.workflows.held import draw_held, site_weights
 from core.workflows.method import About, Asked, Drawn, Method, Wanted
 from core.workflows.models import LoadedModel, config_of, list_models, load_model
 from core.workflows.refined import BEST, REFINE, Best, Refined, about_pair
@@ -29,17 +30,18 @@ from db.tables import Model
 START = "start"
 
 
-def find_method(name: str, sampler: str = "", hold_group: bool = False) -> Method:
+def find_method(name: str, sampler: str = "", hold_group: bool = False, sites: str = "") -> Method:
     """By the name that a user gives (`parts_of`): a model's, or that of a dataset's templates. Raises UserError.
 
     sampler: a way of drawing, "" for its own; hold_group: a generator starts on the space group asked for and keeps it
+    sites: a dataset whose structures say on which sites it starts, "" for any that fit
     """
     kind, trained, dataset = parts_of(name)
     if kind == SUBSTITUTION:
         if sampler:
             raise UserError(f"{name} has no sampler: leave {sampler!r} out.")
         return Substitution(dataset)
-    own = Trained(load_model(trained).drawn_by(sampler).holding(hold_group))
+    own = Trained(load_model(trained).drawn_by(sampler).holding(hold_group, sites))
     if not kind:
         return own
     refined = Refined(own.model, own.about, Substitution(dataset))
@@ -60,9 +62,9 @@ def parts_of(name: str) -> tuple[str, str, str]:
     return kind, trained, dataset
 
 
-def method_for(task: str, name: str, sampler: str = "", hold_group: bool = False) -> Method:
+def method_for(task: str, name: str, sampler: str = "", hold_group: bool = False, sites: str = "") -> Method:
     """The same for a task, "generation" or "modification". Raises UserError where the method is for another."""
-    method = find_method(name, sampler, hold_group)
+    method = find_method(name, sampler, hold_group, sites)
     if method.about.task not in ("", task):
         does = "modifies" if task == "generation" else "generates"
         raise UserError(f"{name} {does} structures; choose a model for {task}.")
@@ -130,6 +132,7 @@ class Trained:
             samplers=draws_of(model.sampler),
             fixed=model.method == "regression",
         )
+        self._held = partial(draw_held, weights=site_weights(model.sites) if model.sites else None)
 
     def refuses(self, asked: Asked) -> list[str]:
         limit = self.about.max_sites or MAX_SITES
@@ -146,7 +149,7 @@ class Trained:
             return context.cancelled()
 
         network = self.model.network.to(context.device)
-        drawing = draw_held if self.model.hold_group else draw_crystals
+        drawing = self._held if self.model.hold_group else draw_crystals
         crystals = drawing(network, self.model.sampler, asked.conditions(start), asked.seeds, steps, stop)
         if context.cancelled():
             raise Cancelled

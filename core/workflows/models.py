@@ -44,7 +44,8 @@ from db.tables import Job, Model
 class LoadedModel:
     """A model ready to sample; `seen` is what it learned from (elements, sizes, groups, patterns, energies).
 
-    hold_group: crystals start on a space group that is asked for and keep it (`core.workflows.held`)
+    hold_group: crystals start on a space group that is asked for and keep it (`core.workflows.held`); sites: a dataset
+    whose structures say on which sites they start, "" for any that fit
     """
 
     row: Model
@@ -53,10 +54,11 @@ class LoadedModel:
     seen: Mapping[str, Any]
     method: str
     hold_group: bool = False
+    sites: str = ""
 
-    def holding(self, group: bool) -> LoadedModel:
+    def holding(self, group: bool, sites: str = "") -> LoadedModel:
         """The model holding space groups that are asked for, or drawing freely."""
-        return replace(self, hold_group=group)
+        return replace(self, hold_group=group, sites=sites)
 
     def drawn_by(self, name: str) -> LoadedModel:
         """The model with another way of drawing, "" for its own. Raises UserError."""
