@@ -30,6 +30,7 @@ from core.models.state import conditions_for
 from core.samplers.drawing import draw_crystals
 from core.workflows.chain import Chain
 from core.workflows.judging import Keeper, Wish
+from core.workflows.methods import Trained
 from core.workflows.models import LoadedModel, load_model
 from core.workflows.novelty import Novelty
 from core.workflows.starter import install
@@ -82,7 +83,7 @@ def report_steps(model: LoadedModel, crystals: Crystals, formula: str) -> None:
     print(f"  on that group within 0.001 Å: {sum(f is not None for f in found)} of {len(some)}")
     charge_balanced.cache_clear()
     timed("charges, a formula", 1, lambda: charge_balanced(formula))
-    novelty = Novelty(model)
+    novelty = Novelty(model.row.card.get("dataset_hash", ""))
     cells = cells_of(valid)
     timed(
         "new against what the model learned from", len(cells), lambda: [novelty.new_against(c, formula) for c in cells]
@@ -94,7 +95,7 @@ def report_steps(model: LoadedModel, crystals: Crystals, formula: str) -> None:
 def keep_all(model: LoadedModel, crystals: Crystals, wishes: list[Wish]) -> None:
     with store().session() as session:
         job_id = jobs.add_job(session, kind="generate", title="benchmark", params={}, device="cpu")
-    keeper = Keeper(model, job_id, Chain(symmetrise=True))
+    keeper = Keeper(Trained(model).about, job_id, Chain(symmetrise=True))
     for start in range(0, len(crystals), 32):
         keeper.keep(wishes[start : start + 32], crystals[start : start + 32])
 

@@ -6,9 +6,10 @@
 Rows and aims are those of benchmarks/quality_rows.py. A method is one of the names above or a pattern such as
 "substitution:{data}" or "refine:{network}:{data}", filled in row by row. Every cell that is finished is kept in
 DIR/quality.jsonl, and an unfinished one goes on where it stopped: a method or a row can be added at any time. A cell is
-measured again when its model or its dataset is another. `--limit` takes so many structures of each row, drawn by the
-seed (half as many pairs for modification); 0 takes all. The datasets are imported into the store where they are
-missing, from SUBHULL_SHARED and, for decorated prototypes, from the folder that benchmarks/decorated_set.py wrote.
+measured again when its model or its dataset is another, or with `--again`. `--limit` takes so many structures of each
+row, drawn by the seed (half as many pairs for modification); 0 takes all. The datasets are imported into the store
+where they are missing, from SUBHULL_SHARED and, for decorated prototypes, from the folder that
+benchmarks/decorated_set.py wrote.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 from benchmarks.quality_rows import LINES, MEASURED, METRICS, SMOKE, Line, Measured, prepare
@@ -51,6 +53,7 @@ class Asked:
     seed: int = 0
     device: str = "cpu"
     decorated: Path | None = None
+    again: bool = False
 
 
 class Printed:
@@ -77,7 +80,7 @@ class Printed:
 def measure(asked: Asked) -> Cells:
     """Every cell that is asked for, from the file of results where it is there."""
     file = asked.store / "quality.jsonl"
-    known = read_results(file)
+    known = {} if asked.again else read_results(file)
     cells: Cells = {}
     for row in asked.rows:
         prepare(MEASURED[row].dataset, asked.decorated, Printed(asked.store / "quality", asked.device, row))
@@ -132,6 +135,8 @@ def _evaluated(asked: Asked, row: str, name: str, key: str) -> dict[str, Any]:
         asked.seed, what.task, what.also, what.atoms, PARTS[asked.part],
     )  # fmt: skip
     folder = asked.store / "quality" / hashlib.sha256(key.encode()).hexdigest()[:12]  # of the verdicts so far
+    if asked.again:
+        rmtree(folder, ignore_errors=True)
     started = time.monotonic()
     result = evaluate(params, Printed(folder, asked.device, f"{row}, {name}"))
     took = time.monotonic() - started
@@ -222,13 +227,14 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--decorated", type=Path, help="the folder that benchmarks/decorated_set.py wrote")
+    parser.add_argument("--again", action="store_true", help="measure cells that are there, too")
     parser.add_argument("--out", type=Path, help="write the table here, too")
     given = parser.parse_args()
     os.environ["SUBHULL_VAR"] = str(given.store.resolve())
     given.store.mkdir(parents=True, exist_ok=True)
     asked = Asked(
         given.store.resolve(), given.part, tuple(given.rows), tuple(given.methods), given.limit, given.seed,
-        given.device, given.decorated,
+        given.device, given.decorated, given.again,
     )  # fmt: skip
     table = markdown(measure(asked), asked.methods, asked.part)
     print("\n" + table)

@@ -10,7 +10,7 @@ from core.ui.modify_start import choose_start, forget_start, given
 from core.ui.text import said
 from core.ui.widgets import go, header, page, selected_int, sentences, watch_job
 from core.workflows.context import UserError
-from core.workflows.models import list_models
+from core.workflows.methods import list_methods
 from core.workflows.modify import sites_of
 
 header("Modify", "A structure you have, moved towards polymorphs of lower energy.")
@@ -23,7 +23,7 @@ if job_id is not None:
         go("*")
     st.stop()
 
-models = [m.name for m in list_models("modification")]
+models = list_methods("modification")
 if not models:
     st.info(
         "There is no model for modification yet. Train one: choose the task modification and a dataset with energies; "

@@ -43,6 +43,12 @@ def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
     parser.add_argument("name")
     parser.add_argument("file", type=Path)
     parser.add_argument("--tensors", action="store_true", help="as the one tensor file that training elsewhere reads")
+    parser.add_argument(
+        "--pairs",
+        action="store_true",
+        help="with --tensors: fit pairs for modification ahead (ten milliseconds a pair)",
+    )
+    parser.add_argument("--processes", type=int, default=1, help="cores to fit pairs on")
     add(parts, shared, "list", "all datasets", _list)
     add(parts, shared, "show", "one dataset", _show).add_argument("name")
     add(parts, shared, "delete", "a dataset that no model learned from", _delete).add_argument("name")
@@ -176,9 +182,12 @@ def _made(asked: argparse.Namespace) -> dict[str, Any]:
 
 
 def _export(asked: argparse.Namespace) -> dict[str, Any]:
+    from core.workflows.context import UserError
     from core.workflows.dataset_export import export_dataset
 
-    count = export_dataset(asked.name, asked.file, asked.tensors)
+    if asked.pairs and not asked.tensors:
+        raise UserError("--pairs goes with --tensors: no other file holds them.")
+    count = export_dataset(asked.name, asked.file, asked.tensors, asked.pairs, asked.processes)
     if not is_json(asked):
         print(f"{count:,} structures written to {asked.file}")
     return {"structures": count, "file": str(asked.file)}

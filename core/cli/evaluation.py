@@ -14,7 +14,11 @@ TABLES = {"by_size": "atoms in the cell", "by_elements": "elements", "by_system"
 def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
     help_ = "the share of known structures that a model finds"
     parser = add(commands, shared, "evaluate", help_, _evaluate)
-    parser.add_argument("--model", required=True, help="a model, substitution:DATASET, or start (for modification)")
+    parser.add_argument(
+        "--model",
+        required=True,
+        help="a model, substitution:DATASET, refine:MODEL:DATASET, best:MODEL:DATASET, or start (for modification)",
+    )
     parser.add_argument("--data", nargs="+", type=Path, default=[], metavar="FILE", help="files of structures")
     parser.add_argument("--dataset", default="", help="a dataset instead of files")
     parser.add_argument("--split", default="", help="val or train; without it, all")
@@ -29,6 +33,14 @@ def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, help="of the sampler; default: as many as are usual for the method")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--task", default="", help="generation or modification, where the model does both")
+    parser.add_argument(
+        "--hold-group", action="store_true", help="a generator starts on the space group that is given and keeps it"
+    )
+    parser.add_argument(
+        "--rank-by", default="", choices=["", "potential", "m3gnet", "chgnet"],
+        help="of several samples, the one that is best by a potential is reported too",
+    )  # fmt: skip
+    parser.add_argument("--rank-steps", type=int, default=0, help="of relaxation before they are ranked")
     parser.add_argument("--device", default="cpu", help="cpu or cuda:0")
     add_detach(parser)
     parser = add(commands, shared, "match", "two files of structures, row by row", _match, store=False)
@@ -56,6 +68,9 @@ def _evaluate(asked: argparse.Namespace) -> dict[str, Any]:
         tuple(also),
         asked.atoms or (),
         asked.formulas,
+        hold_group=asked.hold_group,
+        rank_by=asked.rank_by,
+        rank_steps=asked.rank_steps,
     )
     check_params(params)
     result = run_job("evaluate", f"Evaluate {asked.model}", params, asked.device, asked.detach)
@@ -75,6 +90,8 @@ def show(result: dict[str, Any]) -> None:
         print(f"of {result['structures']:,} structures the lowest of each formula is the target, the others are starts")
     if result["samples"] > 1:
         print(f"with {result['samples']} samples, any of them: {100 * result['match_rate_at_k']:.2f} %")
+    if ranked := result.get("ranked"):
+        print(f"the one that is first by {result['rank_by']}: {share(ranked)}")
     for name, rates in result.get("also", {}).items():
         within = (
             f"; any of {result['samples']}: {100 * rates['match_rate_at_k']:.2f} %" if result["samples"] > 1 else ""

@@ -22,16 +22,27 @@ _ABOUT = (
 )
 
 
+METHODS = (
+    "a model, or substitution:DATASET (known structures of a dataset with their elements exchanged, the likeliest "
+    "first, fewer where fewer are known), refine:MODEL:DATASET (those, moved by a model from there), or "
+    "best:MODEL:DATASET (those where they are likely, else the model's own)"
+)
+
+
 def add_command(commands: Any, shared: argparse.ArgumentParser) -> None:
     parser = add(commands, shared, "generate", "new crystals of a composition", _generate)
     parser.description = _ABOUT
-    parser.add_argument("--model", required=True)
+    parser.add_argument("--model", required=True, help=METHODS)
     parser.add_argument("--formula", nargs="+", default=[], help="cell content: Ta2W2B12 is two units of TaWB6")
     parser.add_argument("--units", nargs="+", type=int, default=[], help="formula units in a cell, instead of as typed")
     parser.add_argument("--up-to", type=int, metavar="ATOMS", help="every number of formula units up to so many atoms")
     parser.add_argument(
         "--space-group", nargs="*", default=[], help="numbers, ranges, symbols, crystal systems: 12 6-10 Fm-3m cubic"
     )
+    parser.add_argument(
+        "--free-group", action="store_true",
+        help="do not hold the space group: by default each candidate starts on random sites of it and keeps it",
+    )  # fmt: skip
     parser.add_argument("--energy", nargs="*", type=float, default=[], help="formation energies, eV/atom")
     parser.add_argument(
         "--ladder", nargs="+", type=int, default=[], choices=[1, 2, 3], help="energies down from a hull"
@@ -61,6 +72,8 @@ def add_after(parser: argparse.ArgumentParser) -> None:
     after.add_argument("--fmax", type=float, default=0.05, help="eV/Å")
     after.add_argument("--relax-steps", type=int, default=500)
     after.add_argument("--processes", type=int, default=1, help="cores to share the relaxations")
+    after.add_argument("--draws", type=int, default=1, help="crystals drawn for each candidate; the best one is kept")
+    after.add_argument("--rank-steps", type=int, default=0, help="of relaxation before the best of them is chosen")
     after.add_argument("--hull", default="", help="to place on: its chemical system, or its number; by that potential")
 
 
@@ -92,7 +105,7 @@ def _params(asked: argparse.Namespace) -> GenerateParams:
     from core.workflows.compositions import cells_of
     from core.workflows.experiments import FORMULAS, PAPER_GROUPS
     from core.workflows.generate import GenerateParams
-    from core.workflows.models import load_model
+    from core.workflows.methods import find_method
 
     if not asked.formula and not asked.experiment:
         raise UserError("Name a composition with --formula, such as Ta1W1B6, or an --experiment.")
@@ -107,12 +120,13 @@ def _params(asked: argparse.Namespace) -> GenerateParams:
         groups,
         tuple(asked.energy),
         8 if asked.count is None else asked.count,
-        asked.steps or load_model(asked.model).steps,
+        asked.steps or find_method(asked.model).about.steps,
         asked.seed,
         asked.sampler,
         ladders=tuple(sorted(set(asked.ladder))),
         every=asked.every,
         ladder_hull=_ladder_hull(asked),
+        hold_group=not asked.free_group,
         **chain_of(asked),
     )
     if not asked.experiment:
@@ -148,6 +162,8 @@ def chain_of(asked: argparse.Namespace) -> dict[str, Any]:
         "relax_steps": asked.relax_steps,
         "keep_symmetry": asked.keep_symmetry,
         "processes": asked.processes,
+        "draws": asked.draws,
+        "rank_steps": asked.rank_steps,
     }
     if asked.hull:
         if potential is None:
@@ -162,6 +178,7 @@ def _report(result: dict[str, Any]) -> None:
     print(
         f"{result['candidates']} candidates: {result['valid']} valid, {result['unique']} unique, {result['novel']} new"
     )
+    print_missing(result)
     if "method" in result:
         words = [f"{result['relaxed']} relaxed" if result["relaxed"] else "", f"{result['failed']} failed"]
         words.insert(1, f"{result['as_drawn']} energies as drawn" if result["as_drawn"] else "")
@@ -173,6 +190,12 @@ def _report(result: dict[str, Any]) -> None:
             table(("composition", "energies", "meV/atom above the hull", "candidate"), rows)
         if result["unplaced"]:
             print(f"not placed, without a hull by {result['method']}: {', '.join(result['unplaced'])}")
+
+
+def print_missing(result: dict[str, Any]) -> None:
+    """Where the method had fewer crystals than were asked for."""
+    if missing := result.get("missing"):
+        print(f"{missing} more were asked for: there are no more templates for them")
 
 
 def _experiment(asked: argparse.Namespace, params: GenerateParams, result: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.cli.common import add, is_json, run_job, table
-from core.cli.generating import add_after, add_sampling, chain_of, take_home
+from core.cli.generating import METHODS, add_after, add_sampling, chain_of, print_missing, take_home
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def add_command(commands: Any, shared: argparse.ArgumentParser) -> None:
     parser = add(commands, shared, "modify", "a given structure towards a more stable polymorph", _modify)
-    parser.add_argument("--model", required=True)
+    parser.add_argument("--model", required=True, help=METHODS)
     parser.add_argument("file", type=Path, help="a CIF, POSCAR (CONTCAR) or extended XYZ, told apart by what is in it")
     parser.add_argument("--structure", type=int, default=1, metavar="N", help="of a file with several; default: 1")
     parser.add_argument("--ordering", type=int, metavar="N", help="of a disordered structure, 1 is the lowest")
@@ -47,7 +47,7 @@ def _modify(asked: argparse.Namespace) -> dict[str, Any]:
     from core.workflows.starts import read_file
 
     text, name = read_file(asked.file)
-    model = modifier(asked.model)
+    model = modifier(asked.model, asked.sampler)
     most = sites_of(model)
     structure = _start(asked, text, name, most)
     check_size(len(structure), asked.file.name, most)
@@ -59,19 +59,21 @@ def _modify(asked: argparse.Namespace) -> dict[str, Any]:
         _groups(asked.space_group),
         tuple(asked.energy_change),
         asked.count,
-        asked.steps or model.steps,
+        asked.steps or model.about.steps,
         asked.seed,
         asked.sampler,
         tuple(asked.cells),
         **chain_of(asked),
     )
     start = parse_start(params.cif, params.name)
-    _check_plan(plan, params, start)
+    model.check([_check_plan(plan, params, start)])
     if not is_json(asked):
         print(f"{start.formula}: {start.natoms} atoms, space group {group_of(structure)}", file=sys.stderr)
     result = run_job("modify", f"Modify {asked.file.name}", params, asked.device)
     if not is_json(asked) and result.get("start"):
         _print_start(result["start"])
+    if not is_json(asked):
+        print_missing(result)
     return take_home(asked, result)
 
 
@@ -85,10 +87,13 @@ def _groups(words: list[str]) -> tuple[int, ...]:
         raise UserError(str(error)) from error
 
 
-def _check_plan(plan: Callable[..., Any], params: Any, start: Any) -> None:
+def _check_plan(plan: Callable[..., Any], params: Any, start: Any) -> str:
+    """The start's cell content. Raises UserError for wishes that cannot be."""
     from core.crystals import unpack_cells
 
-    plan(params, start, unpack_cells([start.cell]))
+    crystal = unpack_cells([start.cell])
+    plan(params, start, crystal)
+    return crystal.formula(0)
 
 
 def _start(asked: argparse.Namespace, text: str, name: str, most: int) -> Structure:

@@ -12,7 +12,7 @@ from core.workflows.context import UserError
 
 def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
     models = commands.add_parser("models", help="list, add, pack, rename, delete models").add_subparsers(required=True)
-    add(models, shared, "list", "all models", _models_list)
+    add(models, shared, "list", "all models, and the datasets to substitute elements in", _models_list)
     parser = add(models, shared, "add", "a model: its folder, its .zip, or its safetensors by config.json", _models_add)
     parser.add_argument("file", type=Path)
     parser.add_argument("--name", default="")
@@ -38,16 +38,15 @@ def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
 
 
 def _models_list(asked: argparse.Namespace) -> dict[str, Any]:
+    from core.workflows.methods import list_templates
     from core.workflows.models import list_models
 
-    found = list_models()
+    found, templates = list_models(), list_templates()
     if not is_json(asked):
         headings = ["name", "task", "parameters", "dataset", "energies"]
-        table(
-            headings,
-            [[m.name, m.task, m.card.get("parameters"), m.card.get("dataset"), m.energy_method] for m in found],
-        )
-    return {"models": [m.name for m in found]}
+        rows = [[m.name, m.task, m.card.get("parameters"), m.card.get("dataset"), m.energy_method] for m in found]
+        table(headings, rows + [[t.name, t.task or "both", None, t.dataset, t.energy_method] for t in templates])
+    return {"models": [m.name for m in found], "templates": [t.name for t in templates]}
 
 
 def _models_add(asked: argparse.Namespace) -> dict[str, Any]:

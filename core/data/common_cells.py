@@ -20,8 +20,8 @@ from core.data.supercells import changed, filled, metric_of, supercells
 
 _SUPERCELLS = 8  # of the target's, the nearest in their edges
 _BASES = 32  # of the target, the nearest in shape
-_WORK = 150_000  # distances between atoms that are looked at before atoms are paired
-_PAIRED = 4  # bases and origins whose atoms are paired
+_WORK = 60_000  # distances between atoms that are looked at before atoms are paired
+_PAIRED = 2  # bases and origins whose atoms are paired
 _ROUNDS = 3
 
 
@@ -77,18 +77,19 @@ def fitted(target: Cell, fit: Fit) -> Cell:
     return Cell(moved.lattice, frac, moved.numbers[fit.order])
 
 
-def fit_to(start: Cell, target: Cell) -> Fit:
+def fit_to(start: Cell, target: Cell, matrices: np.ndarray | None = None) -> Fit:
     """The target's supercell, basis, origin and order that lie closest to the start, which stays as it is.
 
     Compared by strain² + displacement² (see `Fit`); the start is taken as reduced. The least over the bases nearest in
     shape and over the origins that lay an atom of the rarest element on one of the start's, paired by the minimum-cost
-    matching of the few that promise most. Raises ValueError where the contents are no multiple of one another.
+    matching of the few that promise most. matrices: (C, 3, 3) int64 to bases to choose from, None: those nearest in
+    shape. Raises ValueError where the contents are no multiple of one another.
     """
     times, rest = divmod(len(start.numbers), len(target.numbers))
     if rest or (np.sort(start.numbers) != np.sort(np.repeat(target.numbers, times))).any():
         raise ValueError("the start does not hold a whole number of the target's cells")
-    metric = metric_of(start.lattice)
-    matrices = _bases(metric, metric_of(target.lattice), times)
+    if matrices is None:
+        matrices = _bases(metric_of(start.lattice), metric_of(target.lattice), times)
     choice = _Choice.of(start, target, matrices)
     best: Fit | None = None
     for basis, origin, promised in choice.promising():

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from typing import Protocol
 
 import numpy as np
@@ -13,7 +15,8 @@ from torch import Tensor
 from core.crystals import Crystals
 from core.data.common_cells import Cell, Fit, common_size, fit_to, fitted, in_basis, start_matrix
 
-_KEPT = 200_000  # pairs that a process remembers: about a kilobyte each
+_KEPT = 200_000  # pairs that a process remembers: some kilobytes each
+_PIECE = 500  # pairs fitted at once
 
 
 class Structures(Protocol):
@@ -101,12 +104,20 @@ def fit_pair(start: Cell, target: Cell) -> tuple[np.ndarray, Fit]:
     return matrix, fit_to(in_basis(start, matrix), target)
 
 
-def fit_pairs(structures: Structures, pairs: Tensor) -> Fits:
-    """Fit pairs (P, 2) ahead, for a file; milliseconds each."""
-    found = []
-    for part in pairs.split(1000):
-        starts, targets = (cells_of(structures[part[:, side]]) for side in (0, 1))
-        found += [fit_pair(start, target) for start, target in zip(starts, targets, strict=True)]
+def fit_pairs(structures: Structures, pairs: Tensor, processes: int = 1) -> Fits:
+    """Fit pairs (P, 2) ahead, for a file: some milliseconds each.
+
+    With more than one process a script that uses it needs `if __name__ == "__main__"`.
+    """
+    parts = [tuple(structures[part[:, side]] for side in (0, 1)) for part in pairs.split(_PIECE)]
+    if processes > 1 and len(parts) > 1:
+        with ProcessPoolExecutor(
+            processes, get_context("spawn"), torch.set_num_threads, (1,)
+        ) as pool:  # a fork would copy locks and threads
+            fitted_parts = list(pool.map(_fit_part, *zip(*parts, strict=True)))
+    else:
+        fitted_parts = [_fit_part(*part) for part in parts]
+    found = [pair for part in fitted_parts for pair in part]
     orders = np.concatenate([fit.order for _, fit in found]) if found else np.zeros(0)
     return Fits(
         pairs.long(),
@@ -115,6 +126,10 @@ def fit_pairs(structures: Structures, pairs: Tensor) -> Fits:
         torch.from_numpy(np.array([fit.shift for _, fit in found], dtype=np.float32).reshape(-1, 3)),
         torch.from_numpy(orders.astype(np.int16)),
     )
+
+
+def _fit_part(starts: Crystals, targets: Crystals) -> list[tuple[np.ndarray, Fit]]:
+    return [fit_pair(start, target) for start, target in zip(cells_of(starts), cells_of(targets), strict=True)]
 
 
 def cells_of(crystals: Crystals) -> list[Cell]:

@@ -9,7 +9,10 @@ import torch
 from torch import Tensor
 
 from core.data.common_cells import common_size
-from core.data.tensors import TensorData
+from core.data.fitted_pairs import Fits, fit_pairs
+from core.data.tensors import TRAIN, VALIDATION, TensorData
+
+_AHEAD = 100_000  # pairs of a part that are fitted ahead
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,12 @@ def every_pair(groups: PairGroups, most: int) -> Tensor:
     parts = [np.stack(np.tril_indices(int(n), -1)) + s for s, n in zip(groups.starts, groups.sizes, strict=True)]
     above, below = np.concatenate(parts, 1) if parts else np.zeros((2, 0), dtype=np.int64)
     return _rows(groups, above, below)[torch.from_numpy(groups.fits(above, below))]
+
+
+def fits_ahead(data: TensorData, processes: int = 1) -> Fits:
+    """How start and target of every pair that a training may draw lie beside one another, validation included."""
+    parts = [every_pair(pair_groups(data, data.part(part)), _AHEAD) for part in (TRAIN, VALIDATION)]
+    return fit_pairs(data.crystals, torch.cat(parts), processes)
 
 
 def _to_lowest(groups: PairGroups) -> tuple[np.ndarray, np.ndarray]:

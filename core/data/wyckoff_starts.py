@@ -15,7 +15,7 @@ import torch
 from core.crystals import Crystals, wrap
 from core.data.encoding import SPREAD, VOLUME_PER_ATOM
 from core.data.symmetry import detect_group
-from core.data.wyckoff import Position, centring_of, positions_of, rotations_of
+from core.data.wyckoff import Position, centring_of, fits, positions_of, rotations_of, sites_of
 
 Assignment = tuple[tuple[int, ...], ...]  # for each element, from the lightest, places in `positions_of(group)`
 
@@ -23,7 +23,7 @@ SYMPREC = 1e-3  # Å, within which a start has its group
 _TRIES = 30  # ways of placing the atoms that are drawn until one has no more symmetry than the group
 _DRAWS = 12  # of a way's cell and free coordinates until no two atoms are too close
 _CLOSE = 0.45  # times the cube root of the volume per atom: atoms nearer than this are too close
-_MOST = 3000  # ways of placing the atoms that are looked at
+_GENERAL = 1e6  # the weight of the most general position, where other ways have too much symmetry
 
 
 @dataclass(frozen=True)
@@ -41,18 +41,19 @@ def random_start(
 
     The cell is the primitive one, or the conventional one where only that has room; Niggli-reduced, its shape as
     random as the flow's source within what the group leaves, its volume around that of average atoms. Which positions
-    are taken is drawn evenly from all ways that fit, or by the weights of `prior`. The group is spglib's within
-    0.001 Å: ways with more symmetry than that are drawn again. Raises ValueError outside 1 to 230.
+    are taken is drawn by the weights of `prior` where there is one, then from all ways that fit. The group is spglib's
+    within 0.001 Å: ways with more symmetry than that are drawn again. Raises ValueError outside 1 to 230.
     """
     content = Counter(int(z) for z in numbers)
     elements = sorted(content)
-    ways, conventional = placements(group, tuple(content[z] for z in elements))
-    if not ways:
+    points = points_filled(group, tuple(content[z] for z in elements))
+    if not points:
         return None
+    counts = tuple(content[z] // points for z in elements)
     best: tuple[float, Crystals] | None = None
-    for way in _tried(group, ways, _weights(ways, prior), generator):
+    for way in _tried(group, counts, prior, generator):
         for _ in range(_DRAWS):
-            lattice, frac, species = _drawn(group, dict(zip(elements, way, strict=True)), conventional, generator)
+            lattice, frac, species = _drawn(group, dict(zip(elements, way, strict=True)), points > 1, generator)
             distance = _shortest(lattice, frac) / (abs(np.linalg.det(lattice)) / len(frac)) ** (1 / 3)
             if best is not None and distance <= best[0]:
                 continue
@@ -67,64 +68,82 @@ def random_start(
     return best[1] if best else None
 
 
+def points_filled(group: int, counts: tuple[int, ...]) -> int:
+    """How many lattice points a cell with so many atoms of each element has: 1, or all of the conventional cell.
+
+    0 where neither can have the group. Raises ValueError outside 1 to 230.
+    """
+    sites, points = sites_of(group), len(centring_of(group))
+    for several in (1, points):
+        if not any(n % several for n in counts):
+            left = tuple(sorted(n // several for n in counts))
+            if fits(left, sites.fixed, sites.free):
+                return several
+    return 0
+
+
 def _tried(
-    group: int, ways: Sequence[Assignment], weights: np.ndarray, generator: np.random.Generator
+    group: int, counts: tuple[int, ...], prior: Mapping[Assignment, float] | None, generator: np.random.Generator
 ) -> Iterator[Assignment]:
-    """Ways as they are drawn, none twice; then those with atoms on the most general positions."""
-    likely = min(_TRIES, int((weights > 0).sum()))
-    drawn = generator.choice(len(ways), likely, replace=False, p=weights).tolist()
-    yield from (ways[i] for i in drawn)
-    free = [position.free for position in positions_of(group)]
-    rest = sorted(set(range(len(ways))) - set(drawn), key=lambda i: (-max(free[p] for e in ways[i] for p in e), i))
-    yield from (ways[i] for i in rest[:_TRIES])
+    """Ways by the prior, then any, then such as have atoms on the most general positions; none twice."""
+    seen: set[Assignment] = set()
+    if prior:
+        ways = [way for way in prior if _filled(group, way) == counts and prior[way] > 0]
+        weights = np.array([prior[way] for way in ways])
+        order: Sequence[int] = (
+            generator.choice(len(ways), len(ways), replace=False, p=weights / weights.sum()).tolist() if ways else ()
+        )
+        for i in order[:_TRIES]:
+            seen.add(ways[i])
+            yield ways[i]
+    for general in (1.0, _GENERAL):
+        for _ in range(_TRIES):
+            way = _any_way(group, counts, general, generator)
+            if way is not None and way not in seen:
+                seen.add(way)
+                yield way
+
+
+def _filled(group: int, way: Assignment) -> tuple[int, ...]:
+    positions = positions_of(group)
+    return tuple(sum(positions[place].size for place in places) for places in way)
+
+
+def _any_way(group: int, counts: tuple[int, ...], general: float, generator: np.random.Generator) -> Assignment | None:
+    """Element by element one of the ways that are left; None where that came to nothing."""
+    positions, used = positions_of(group), frozenset[int]()
+    way: list[tuple[int, ...]] = []
+    for count in counts:
+        table = _table(group, used, count, general)
+        if not table[0][count]:
+            return None
+        places: list[int] = []
+        for place, position in enumerate(positions):
+            left = count - sum(positions[p].size for p in places)
+            while generator.random() * table[place][left] >= table[place + 1][left]:
+                places.append(place)
+                left -= position.size
+                if not position.free:
+                    break
+        used |= {place for place in places if not positions[place].free}
+        way.append(tuple(places))
+    return tuple(way)
 
 
 @lru_cache(maxsize=4096)
-def placements(group: int, counts: tuple[int, ...]) -> tuple[tuple[Assignment, ...], bool]:
-    """(the ways to place so many atoms of each element, at most 3,000; do they fill the conventional cell?).
+def _table(group: int, used: frozenset[int], count: int, general: float) -> tuple[tuple[float, ...], ...]:
+    """(positions + 1, count + 1) how many ways there are to fill so many sites from a position on.
 
-    The primitive cell comes first. No way at all where the group cannot hold them. Raises ValueError outside 1 to 230.
+    used: positions without a free coordinate that are taken; general: the weight of the most general position
     """
-    points = len(centring_of(group))
-    ways = _ways(group, counts)
-    if ways or points == 1 or any(n % points for n in counts):
-        return ways, False
-    return _ways(group, tuple(n // points for n in counts)), True
-
-
-def _ways(group: int, counts: tuple[int, ...]) -> tuple[Assignment, ...]:
-    """Every distribution of the positions, each without a free coordinate used once; evenly thinned past a limit."""
-    positions = positions_of(group)
-    partial: list[tuple[Assignment, frozenset[int]]] = [((), frozenset())]
-    for count in counts:
-        partial = [
-            ((*before, choice), used | {place for place in choice if not positions[place].free})
-            for before, used in partial
-            for choice in _choices(group, count)
-            if used.isdisjoint(place for place in choice if not positions[place].free)
-        ]
-        if len(partial) > _MOST:
-            partial = partial[:: -(-len(partial) // _MOST)]
-    return tuple(way for way, _ in partial)
-
-
-@cache
-def _choices(group: int, count: int) -> tuple[tuple[int, ...], ...]:
-    """Every multiset of positions with so many sites together, the fixed ones at most once; thinned past a limit."""
-    positions = positions_of(group)
-    found: list[list[tuple[int, ...]]] = [[()], *([] for _ in range(count))]  # by sites filled
-    for place, position in enumerate(positions):
-        before = [list(ways) for ways in found] if not position.free else found
-        for filled in range(position.size, count + 1):
-            grown = found[filled] + [(*way, place) for way in before[filled - position.size]]
-            found[filled] = grown if len(grown) <= _MOST else grown[:: -(-len(grown) // _MOST)]
-    return tuple(found[count])
-
-
-def _weights(ways: Sequence[Assignment], prior: Mapping[Assignment, float] | None) -> np.ndarray:
-    """(ways,) probabilities; even where the prior knows none of them."""
-    known = np.array([prior.get(way, 0.0) if prior else 0.0 for way in ways])
-    return known / known.sum() if known.sum() > 0 else np.full(len(ways), 1 / len(ways))
+    rows = [[1.0] + [0.0] * count]
+    for place, position in reversed(list(enumerate(positions_of(group)))):
+        after, row = rows[-1], list(rows[-1])
+        weight = general if position.free == 3 else 1.0
+        for n in range(position.size, count + 1):
+            row[n] += weight * (row if position.free else after)[n - position.size] * (place not in used)
+        rows.append(row)
+    return tuple(tuple(row) for row in reversed(rows))
 
 
 def _drawn(

@@ -34,6 +34,7 @@ class Outcome:
     problem: why nothing was drawn, "" otherwise
     also: {matcher: the same as `rms`} of other matchers
     in_group: has the first sample the space group that was asked for, None where none was
+    ranked: which sample a ranking puts first, None where none was ranked
     """
 
     target: int
@@ -46,12 +47,20 @@ class Outcome:
     problem: str = ""
     also: dict[str, tuple[float | None, ...]] = field(default_factory=dict)
     in_group: bool | None = None
+    ranked: int | None = None
 
     def best(self, samples: int, matcher: str = "") -> float | None:
         """The least RMS of the valid ones among the first samples, None for a miss; matcher: one of `also`."""
         rms = self.also.get(matcher, ()) if matcher else self.rms
         found = [r for r, good in zip(rms[:samples], self.valid[:samples], strict=False) if good and r is not None]
         return min(found, default=None)
+
+    def first_ranked(self, matcher: str = "") -> float | None:
+        """The RMS of the sample that the ranking puts first, None for a miss; matcher: one of `also`."""
+        rms = self.also.get(matcher, ()) if matcher else self.rms
+        if self.ranked is None or self.ranked >= len(rms) or not self.valid[self.ranked]:
+            return None
+        return rms[self.ranked]
 
     @property
     def matched(self) -> bool:
@@ -93,6 +102,17 @@ class Reached:
 
 
 @dataclass(frozen=True)
+class Ranked:
+    """How many of the samples that a ranking puts first match, and their mean RMS; also: by other matchers."""
+
+    matched: int
+    match_rate: float
+    ci95: tuple[float, float]
+    rms: float | None
+    also: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Report:
     """match_rate, rms: of each target's first sample; match_rate_at_k, rms_at_k: of the best of all samples.
 
@@ -120,6 +140,7 @@ class Report:
     also: dict[str, Rates] = field(default_factory=dict)
     in_group: Reached | None = None
     in_group_p1: Reached | None = None
+    ranked: Ranked | None = None
 
 
 def make_report(outcomes: Sequence[Outcome], samples: int = 1) -> Report:
@@ -142,6 +163,7 @@ def make_report(outcomes: Sequence[Outcome], samples: int = 1) -> Report:
         also={name: _rates(outcomes, samples, name) for name in sorted({m for o in outcomes for m in o.also})},
         in_group=_reached([o for o in outcomes if o.group != 1]),
         in_group_p1=_reached([o for o in outcomes if o.group == 1]),
+        ranked=_ranked(outcomes),
     )
 
 
@@ -153,6 +175,17 @@ def _rates(outcomes: Sequence[Outcome], samples: int, matcher: str = "") -> Rate
         len(first), len(first) / total, wilson(len(first), total), _mean(first),
         len(any_) / total, wilson(len(any_), total), _mean(any_),
     )  # fmt: skip
+
+
+def _ranked(outcomes: Sequence[Outcome]) -> Ranked | None:
+    """None where nothing was ranked; a target without a sample is a miss."""
+    if all(o.ranked is None for o in outcomes):
+        return None
+    total = len(outcomes)
+    found = [r for o in outcomes if (r := o.first_ranked()) is not None]
+    names = sorted({m for o in outcomes for m in o.also})
+    also = {name: sum(o.first_ranked(name) is not None for o in outcomes) / total for name in names}
+    return Ranked(len(found), len(found) / total, wilson(len(found), total), _mean(found), also)
 
 
 def _reached(outcomes: Sequence[Outcome]) -> Reached | None:
@@ -214,12 +247,13 @@ def verdict_row(outcome: Outcome) -> dict[str, Any]:
         "problem": outcome.problem,
         "also": {name: list(rms) for name, rms in outcome.also.items()},
         "in_group": outcome.in_group,
+        "ranked": outcome.ranked,
     }
 
 
 def outcome_of(row: dict[str, Any]) -> Outcome:
     """The inverse of `verdict_row`. Raises KeyError or TypeError for another object."""
-    names = ("target", "label", "natoms", "elements", "group", "problem", "in_group")
+    names = ("target", "label", "natoms", "elements", "group", "problem", "in_group", "ranked")
     also = {name: tuple(rms) for name, rms in row["also"].items()}
     return Outcome(**{name: row[name] for name in names}, valid=tuple(row["valid"]), rms=tuple(row["rms"]), also=also)
 

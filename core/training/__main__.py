@@ -12,12 +12,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from safetensors import safe_open
 
 from core.data.matrix import element_table
+from core.data.pairs import fits_ahead
 from core.data.tensors import TensorData, read_tensors
 from core.models.checkpoint import save_model
 from core.models.registry import build_network
@@ -47,6 +49,8 @@ def train(asked: argparse.Namespace) -> None:
     except ValueError as error:
         raise ValueError(f"{asked.data} is no file that `dataset export --tensors` wrote, or it is damaged.") from error
     plan = make_plan(asked.task, asked.method, asked.network, asked.preset, vars(asked))
+    if plan.task == "modification" and data.fits is None and asked.processes > 1:
+        data = replace(data, fits=fits_ahead(data, asked.processes))
     templates = TemplateStarts.read(asked.templates) if asked.templates else None
     learning, validation = make_sources(plan, data, templates)
     torch.manual_seed(asked.seed)
@@ -108,6 +112,7 @@ def _arguments() -> argparse.Namespace:
         parser.add_argument(f"--{name}", default="")
     parser.add_argument("--templates", type=Path, help="starts for generation, by `dataset export --templates`")
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--processes", type=int, default=1, help="cores to fit pairs for modification on beforehand")
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from core.workflows.chain import Chain
+from core.workflows.chain import MAX_DRAWS, Chain
 from core.workflows.datasets import list_datasets
 from core.workflows.hulls import list_hulls
 from core.workflows.relax import potential_choices
@@ -68,6 +68,21 @@ def _judging(own_dataset: str) -> dict[str, Any]:
         "says how far. Off: crystals stay as they were drawn.",
     )  # fmt: skip
     return {"compare": tuple(compare), "symmetrise": bool(symmetrise)}
+
+
+def draws_input() -> dict[str, Any]:
+    """How many crystals are drawn for a candidate, of which the potential chooses one."""
+    a, b = st.columns(2)
+    draws = a.number_input(
+        "Drawn for each candidate", 1, MAX_DRAWS, 1, key="draws", bind="query-params",
+        help="Of so many crystals one is kept: a valid one that meets the energy asked for best, where that is on the "
+        "potential's own scale, else the lowest.",
+    )  # fmt: skip
+    steps = b.number_input(
+        "Relaxation steps before that", 0, 1000, 0, key="ranksteps", bind="query-params",
+        help="The energy after them is compared; the crystal is kept as drawn.",
+    )  # fmt: skip
+    return {"draws": int(draws), "rank_steps": int(steps)}
 
 
 def relaxation_details() -> dict[str, Any]:

@@ -10,11 +10,20 @@ import streamlit as st
 
 from core.data.space_groups import symbols
 from core.data.symmetry import CRYSTAL_SYSTEMS
-from core.samplers.registry import draws_of
 from core.ui.text import said
 from core.ui.widgets import go, plain, selected
 from core.workflows.context import UserError
-from core.workflows.models import load_model
+from core.workflows.method import About, Method
+from core.workflows.methods import BEST, REFINE, SUBSTITUTION, is_substitution, label_of, method_for, name_of, parts_of
+
+ABOUT = {
+    SUBSTITUTION: "Known structures of this dataset with the new elements put in and the volume fitted, the likeliest "
+    "first. No network: in seconds, and as many as there are templates.",
+    REFINE: "Known structures with the new elements put in, the likeliest first, and each moved by the network from "
+    "there; its symmetry is kept.",
+    BEST: "Known structures with the new elements put in where they are likely, refined by the network, and the "
+    "network's own crystals beside them.",
+}
 
 
 def space_group_picker(key: str = "groups") -> tuple[int, ...]:
@@ -70,24 +79,30 @@ def group_names() -> dict[int, str]:
     }
 
 
-def sampler_picker(name: str, bound: bool = False) -> tuple[str, int]:
-    """(way of drawing, "" for the model's own; steps). A model that cannot be used ends the page with its sentence.
-
-    bound: both choices are in the URL, as `sampler` and `steps`; no steps are as many as are usual
-    """
+def usable_method(task: str, name: str) -> Method:
+    """The method of this name; one that cannot be used ends the page with its sentence."""
     try:
-        model = load_model(name)
+        return method_for(task, name)
     except UserError as error:
         st.error(said(str(error)), icon=":material/error:")
         st.stop()
-    ways = draws_of(model.sampler)
+
+
+def sampler_picker(about: About, bound: bool = False) -> tuple[str, int]:
+    """(way of drawing, "" for the method's own; steps); nothing to choose where there is no sampler.
+
+    bound: both choices are in the URL, as `sampler` and `steps`; no steps are as many as are usual
+    """
+    ways = about.samplers
+    if is_substitution(about.name):
+        return "", 1
     if bound:
-        return _bound_sampler(ways, model.steps)
+        return _bound_sampler(ways, about.steps)
     way = st.selectbox("Sampler", ways, help="Heun takes two evaluations a step.") if ways else None
-    if model.method == "regression":
+    if about.fixed:
         st.caption("This model answers in one step, and always the same: one candidate per combination is enough.")
         return "", 1
-    steps = st.number_input("Steps of the sampler", 1, 1000, model.steps, key=f"steps-{name}")
+    steps = st.number_input("Steps of the sampler", 1, 1000, about.steps, key=f"steps-{about.name}")
     return ("" if way is None or way == ways[0] else way), int(steps)
 
 
@@ -118,14 +133,21 @@ def _bound_sampler(ways: tuple[str, ...], usual: int) -> tuple[str, int]:
 
 
 def model_picker(models: list[str], bound: bool = False) -> str:
-    """A model of the list, the URL's where it names one; says so where that is not here.
+    """A method of the list, the URL's where it names one; says so where that is not here, and what it is.
 
     bound: what is chosen is in the URL, as `model`
     """
-    wanted = selected("model")
-    if wanted and wanted not in models:
+    wanted = selected("model") or ""
+    if wanted and name_of(wanted) not in models:
         st.info(f"The link names a model that is not here: {plain(wanted[:80])}.", icon=":material/info:")
     if bound:
-        return st.selectbox("Model", models, key="model", bind="query-params")
-    chosen: str = st.selectbox("Model", models, index=models.index(wanted) if wanted in models else 0)
+        if wanted in models and label_of(wanted) != wanted:  # a bound URL carries labels; names are understood too
+            st.session_state["model"] = wanted
+        chosen: str = st.selectbox("Model", models, format_func=label_of, key="model", bind="query-params")
+    else:
+        name = name_of(wanted)
+        first = models.index(name) if name in models else 0
+        chosen = st.selectbox("Model", models, index=first, format_func=label_of)
+    if kind := parts_of(chosen)[0]:
+        st.caption(ABOUT[kind])
     return chosen

@@ -10,13 +10,13 @@ from core.workflows.compositions import read_cell
 from core.workflows.context import UserError
 from core.workflows.design import MAX_CANDIDATES
 from core.workflows.design_cost import cost_of
-from core.workflows.familiar import impossible, outside
+from core.workflows.familiar import impossible
 from core.workflows.generate import GenerateParams, count_of
 from core.workflows.ladders import Level, explain, rungs
-from core.workflows.models import LoadedModel
+from core.workflows.method import Method, Wanted
 
 
-def show_cost(params: GenerateParams, model: LoadedModel, device: str) -> int:
+def show_cost(params: GenerateParams, method: Method, device: str) -> int:
     """Candidates and time in a card; returns how many. Raises UserError for more than there may be."""
     count = count_of(params)
     with st.container(border=True):
@@ -25,7 +25,7 @@ def show_cost(params: GenerateParams, model: LoadedModel, device: str) -> int:
             raise UserError(f"That asks for {count:,} candidates; {MAX_CANDIDATES:,} is the limit.")
         each = count // max(1, len(params.formulas))
         sizes = [read_cell(formula).natoms for formula in params.formulas for _ in range(each)]
-        cost = cost_of(model, sizes, params.steps, params, device)
+        cost = cost_of(method, sizes, params.steps, params, device)
         columns = st.columns(3)
         columns[0].metric("candidates", f"{count:,}")
         columns[1].metric("drawing", _about(cost.draw_s), help="Measured with this model on this machine.")
@@ -67,13 +67,13 @@ def show_ladders(levels: list[Level], params: GenerateParams) -> None:
         st.caption(" · ".join(shown))
 
 
-def show_warnings(params: GenerateParams, model: LoadedModel) -> None:
+def show_warnings(params: GenerateParams, method: Method) -> None:
     """What lies outside of what the model saw, and by how much, in one box."""
-    cells = [(formula, read_cell(formula).natoms) for formula in params.formulas]
+    cells = tuple(read_cell(formula).formula for formula in params.formulas)
     hung = {} if not params.ladders else dict(zip(params.formulas, params.levels, strict=False))
     energies = [*params.energies] * (len(hung) or 1)
     energies += [e for level in hung.values() for ladder in params.ladders for e in rungs(level, ladder, params.every)]
-    found = outside(model.seen, cells, params.space_groups, energies, len(hung) or 1)
+    found = method.unfamiliar(Wanted(cells, params.space_groups, tuple(energies), len(hung) or 1, params.count))
     if found:
         text = found[0] if len(found) == 1 else "Outside of what the model saw:\n" + "\n".join(f"- {s}" for s in found)
         st.warning(text, icon=":material/explore_off:")

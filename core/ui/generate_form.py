@@ -10,9 +10,9 @@ import streamlit as st
 
 from core.data.space_groups import compact
 from core.jobs import queue
-from core.ui.after_input import MODES, after_input, relaxation_details
+from core.ui.after_input import MODES, after_input, draws_input, relaxation_details
 from core.ui.composition_input import composition_input
-from core.ui.conditions import drop_infinite, model_picker, sampler_picker
+from core.ui.conditions import drop_infinite, model_picker, sampler_picker, usable_method
 from core.ui.devices import devices
 from core.ui.energy_input import THINNED, EnergyChoice, energy_input
 from core.ui.generate_cost import show_cost, show_ladders, show_warnings
@@ -22,11 +22,26 @@ from core.workflows.compositions import Cell
 from core.workflows.experiments import FORMULAS, PAPER_GROUPS, TA_W_B, groups_for
 from core.workflows.generate import GenerateParams, check_params, levels_for
 from core.workflows.hulls import list_hulls
-from core.workflows.models import LoadedModel, load_model
+from core.workflows.method import About, Method
+from core.workflows.methods import is_substitution, label_of
 from core.workflows.relax import potential_choices
 
 WHAT = ("compose", "the paper's experiments")
-_NUMBERS = ("count", "seed", "steps", "atoms", "z", "from", "to", "step", "fmax", "rsteps", "processes")
+_NUMBERS = (
+    "count",
+    "seed",
+    "steps",
+    "atoms",
+    "z",
+    "from",
+    "to",
+    "step",
+    "fmax",
+    "rsteps",
+    "processes",
+    "draws",
+    "ranksteps",
+)
 GROUPS = (
     "the paper's 19",
     "of the 19, those the model saw",
@@ -48,49 +63,66 @@ def generate_form(models: Sequence[str]) -> None:
         above, beside = st.columns(2) if whole else (st.container(), None)
         with above:
             name = model_picker(list(models), bound=True)
-        model = load_model(name)
+        method = usable_method("generation", name)
+        about = method.about
         rest: dict[str, Any] = {}
         if beside is not None:
             label = "Candidates per combination"
             rest["count"] = int(beside.number_input(label, 1, 1000, 8, key="count", bind="query-params"))
-        rest |= after_input(str(model.row.card.get("dataset", "")))
-        rest |= _advanced(name, rest["potential"] is not None and rest["relax"] != "none")
+        rest |= after_input(about.dataset)
+        rest |= _advanced(about, rest["potential"] is not None, rest.get("relax") != "none")
         device = str(rest.pop("device"))
         start = st.container()
     with left:
-        asked = _compose(model) if whole else _experiment(model)
-        params = _hung(GenerateParams(name, **{**rest, **asked})) if asked is not None else None
+        asked = _compose(about) if whole else _experiment(about)
+        params = _hung(GenerateParams(name, **{**rest, **asked}), method) if asked is not None else None
     with start:
-        _start(params, model, device)
+        _start(params, method, device)
 
 
-def _advanced(name: str, relaxes: bool) -> dict[str, Any]:
-    """How crystals are drawn, and how they are relaxed."""
-    with st.expander("Advanced: sampler, seed, device, relaxation" if relaxes else "Advanced: sampler, seed, device"):
-        sampler, steps = sampler_picker(name, bound=True)
+def _advanced(about: About, energies: bool, relaxes: bool) -> dict[str, Any]:
+    """How crystals are drawn, and how they are relaxed; energies: is there a potential?"""
+    relaxes = energies and relaxes
+    parts = ["seed", "device"] if is_substitution(about.name) else ["sampler", "seed", "device"]
+    with st.expander(f"Advanced: {', '.join([*parts, 'relaxation'] if relaxes else parts)}"):
+        sampler, steps = sampler_picker(about, bound=True)
         a, b = st.columns(2)
         seed = int(a.number_input("Seed", 0, 2**31 - 1, 0, key="seed", bind="query-params"))
         device = b.selectbox("Device", devices(), key="device", bind="query-params")
         found = {"sampler": sampler, "steps": steps, "seed": seed, "device": device}
+        found |= draws_input() if energies else {}
         return found | relaxation_details() if relaxes else found
 
 
-def _compose(model: LoadedModel) -> dict[str, Any] | None:
+def _compose(model: About) -> dict[str, Any] | None:
     """Compositions, space groups and energies; None where one cannot be read."""
     seen = model.seen
     largest = int(seen["natoms"][1]) if seen else None
-    limit = getattr(model.network, "max_sites", None)
-    cells: list[Cell] = composition_input(seen.get("elements", ()), limit, largest)
+    cells: list[Cell] = composition_input(seen.get("elements", ()), model.max_sites, largest)
     presets = {"all that the model saw": seen.get("space_groups", ()), "the paper's 19": PAPER_GROUPS}
     groups = group_input(presets)
-    energies = energy_input(model.row.energy_method, cells[0].formula if cells else "")
+    held = _hold(model) if groups else True
+    energies = energy_input(model.energy_method, cells[0].formula if cells else "")
     if not cells or groups is None or energies is None:
         return None
     return {
         "formulas": tuple(cell.formula for cell in cells),
         "space_groups": groups,
+        "hold_group": held,
         **_energies(energies),
     }
+
+
+def _hold(model: About) -> bool:
+    """Is a space group that is asked for kept all the way? Templates have the one that they have."""
+    if is_substitution(model.name):
+        return True
+    held = st.checkbox(
+        "Hold the space group", True, key="hold", bind="query-params",
+        help="Each candidate starts on random sites of its space group and keeps the group's symmetry while it is "
+        "drawn, where the composition can have that group. Off: the group is a wish that the model rarely meets.",
+    )  # fmt: skip
+    return bool(held)
 
 
 def _energies(choice: EnergyChoice) -> dict[str, Any]:
@@ -102,7 +134,7 @@ def _energies(choice: EnergyChoice) -> dict[str, Any]:
     }
 
 
-def _experiment(model: LoadedModel) -> dict[str, Any]:
+def _experiment(model: About) -> dict[str, Any]:
     """The paper's three compositions and ladders, whole or shortened."""
     st.markdown(
         "**TaWB₆, TaW₂B₅ and Ta₂WB₅** :small[8 atoms each], three ladders of 21 energies down from the hull, "
@@ -125,6 +157,7 @@ def _experiment(model: LoadedModel) -> dict[str, Any]:
     return {
         "formulas": FORMULAS,
         "space_groups": groups,
+        "hold_group": _hold(model),
         "ladders": (1, 2, 3),
         "every": every,
         "count": 1,
@@ -141,23 +174,23 @@ def _rungs() -> int:
     return THINNED[rungs or "21"]
 
 
-def _hung(params: GenerateParams) -> GenerateParams | None:
+def _hung(params: GenerateParams, method: Method) -> GenerateParams | None:
     """Ladders hung on their hull, and what the model never saw; None where there is no such hull, which is said."""
     with sentences():
         if params.ladders:
             levels = levels_for(params)
             params = replace(params, levels=tuple(level.energy for level in levels))
             show_ladders(levels, params)
-        show_warnings(params, load_model(params.model))
+        show_warnings(params, method)
         return params
     return None
 
 
-def _start(params: GenerateParams | None, model: LoadedModel, device: str) -> None:
+def _start(params: GenerateParams | None, method: Method, device: str) -> None:
     """What it takes, and the button."""
     if params is not None:
         with sentences():
-            count = show_cost(params, model, device)
+            count = show_cost(params, method, device)
             label = f"Generate {count:,} candidate{'s' if count != 1 else ''}"
             if st.button(label, type="primary", icon=":material/auto_awesome:", width="stretch"):
                 go("*", job=queue.submit("generate", title_of(params), check_params(params), device))
@@ -168,7 +201,7 @@ def _start(params: GenerateParams | None, model: LoadedModel, device: str) -> No
 def title_of(params: GenerateParams) -> str:
     """What the job is called."""
     if params.experiment:
-        return f"The paper's experiments with {params.model}"
+        return f"The paper's experiments with {label_of(params.model)}"
     more = f" and {len(params.formulas) - 3} more" if len(params.formulas) > 3 else ""
     return f"Generate {', '.join(params.formulas[:3])}{more}"
 
@@ -176,7 +209,7 @@ def title_of(params: GenerateParams) -> str:
 def url_of(params: GenerateParams) -> dict[str, str | list[str]]:
     """The form's URL for a run like this one, with the next seed: other candidates of the same wish."""
     plain = GenerateParams(params.model, params.formulas)
-    found: dict[str, str | list[str]] = {"model": params.model, "compare": list(params.compare)}
+    found: dict[str, str | list[str]] = {"model": label_of(params.model), "compare": list(params.compare)}
     found |= {"formula": ", ".join(params.formulas), "groups": compact(params.space_groups)}
     found |= {"seed": str(params.seed + 1), "steps": str(params.steps), "sampler": params.sampler}
     found |= {} if params.count == plain.count else {"count": str(params.count)}
@@ -184,9 +217,11 @@ def url_of(params: GenerateParams) -> dict[str, str | list[str]]:
     if params.potential is not None:
         method = next((c.method for c in potential_choices() if c.key == params.potential and not c.problem), "")
         found |= {"potential": method, "fmax": f"{params.fmax:g}", "rsteps": str(params.relax_steps)}
+        found |= {} if params.draws == 1 else {"draws": str(params.draws)}
+        found |= {} if not params.rank_steps else {"ranksteps": str(params.rank_steps)}
         found |= {"processes": str(params.processes), "keep": "true" if params.keep_symmetry else ""}
         found["hull"] = next((f"{h.chemical_system} ({h.name})" for h in list_hulls() if h.id == params.hull), "")
-    found |= {"symmetrise": "true" if params.symmetrise else ""}
+    found |= {"symmetrise": "true" if params.symmetrise else "", "hold": "" if params.hold_group else "false"}
     if params.experiment:
         found |= {"what": WHAT[1], "formula": "", "groups": "", "count": ""}
     found |= _energies_of(params)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from core.ui.candidate_table import MAX_PICKED
-from core.ui.widgets import duration, page
+from core.ui.widgets import counted, duration, page
 from db.tables import Job
 
 Link = tuple[str, str, dict[str, str]]  # page, label, query
@@ -17,6 +17,16 @@ def job_result(job: Job) -> None:
         st.caption(f"It took {duration(max(0.0, job.finished_at - job.started_at))}.")
     for name, label, query in result_links(job):
         st.page_link(page(name), label=label, icon=":material/arrow_forward:", query_params=query)
+
+
+def show_missing(job: Job) -> None:
+    """Says where a run had fewer templates than candidates were asked for."""
+    missing = int((job.result or {}).get("missing") or 0)
+    if missing:
+        st.caption(
+            f":material/info: {counted(missing, 'candidate')} fewer than asked for: there are no more templates of "
+            "these patterns and sizes."
+        )
 
 
 def result_links(job: Job) -> list[Link]:

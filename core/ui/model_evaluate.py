@@ -10,25 +10,27 @@ import streamlit as st
 
 from core.evaluation.validity import PUBLISHED
 from core.jobs import queue
-from core.samplers.registry import STEPS
 from core.ui.devices import devices
 from core.ui.evaluation_charts import groups_of, match_rates
 from core.ui.model_card import percent
 from core.ui.widgets import ago, counted, go, job_log, pick_row, plain, selected_int, sentences, watch_job
 from core.workflows.datasets import list_datasets
 from core.workflows.evaluate import EvaluateParams, check_params
-from core.workflows.models import config_of, evaluations_of
-from db.tables import Job, Model
+from core.workflows.method import About
+from core.workflows.methods import is_substitution, label_of
+from core.workflows.models import evaluations_of
+from db.tables import Job
 
 PARTS = {"val": "validation", "train": "training", "": "all"}
 CONDITIONS = {"space-group": "space group", "energy": "energy"}
+TASKS = {"generation": "generate it", "modification": "modify towards it"}
 MATCHERS = {"paper": "paper: ltol 0.2, stol 0.3, 5°", "field": "field: ltol 0.3, stol 0.5, 10°"}
 BY = {"by_size": "atoms in the cell", "by_elements": "number of elements", "by_system": "crystal system"}
 
 
-def show_evaluations(model: Model) -> None:
+def show_evaluations(model: About) -> None:
     """The form, the list, and the one that the URL names (`job`)."""
-    found = evaluations_of(model)
+    found = evaluations_of(model.name, model.hash)
     job_id = selected_int("job")
     shown = next((job for job in found if job.id == job_id), None)
     with st.expander("Evaluate on a dataset", icon=":material/straighten:", expanded=not found):
@@ -47,12 +49,12 @@ def show_evaluations(model: Model) -> None:
         st.caption("Select an evaluation to see it.")
 
 
-def _form(model: Model) -> None:
+def _form(model: About) -> None:
     datasets = [d.name for d in list_datasets()]
     if not datasets:
         st.info("There is no dataset to measure it on.", icon=":material/dataset:")
         return
-    own = str(model.card.get("dataset"))
+    own = model.dataset
     with st.form("evaluate", border=False):
         left, middle, right = st.columns([4, 4, 6], gap="large")
         dataset = left.selectbox("Dataset", datasets, index=datasets.index(own) if own in datasets else 0)
@@ -69,19 +71,25 @@ def _form(model: Model) -> None:
         with st.expander("Advanced"):
             a, b, c, d = st.columns(4)
             samples = a.number_input("Samples per structure", 1, 100, 1, help="With several: how often one is right.")
-            usual = STEPS.get(str(config_of(model).get("method")), 50)
-            steps = b.number_input("Steps of the sampler", 1, 1000, usual, help="The paper: 100.")
+            steps = 1
+            if not is_substitution(model.name):
+                steps = int(b.number_input("Steps of the sampler", 1, 1000, model.steps, help="The paper: 100."))
             seed = c.number_input("Seed", 0, 2**31 - 1, 0)
             device = d.selectbox("Device", devices())
+        task = model.task or right.segmented_control(
+            "Task", list(TASKS), default="generation", format_func=TASKS.__getitem__, required=True,
+            help="Modify: the lowest polymorph of each formula is to be found from each of the others.",
+        )  # fmt: skip
         asked = st.form_submit_button("Evaluate", type="primary", icon=":material/straighten:")
     if asked:
         with sentences():
             params = EvaluateParams(
                 model.name, dataset=dataset, split=str(part), conditions=("composition", *given), samples=int(samples),
-                matcher=str(matcher), limit=int(limit), steps=int(steps), seed=int(seed),
+                matcher=str(matcher), limit=int(limit), steps=steps, seed=int(seed),
+                task="" if model.task else str(task),
             )  # fmt: skip
             check_params(params)
-            go(job=queue.submit("evaluate", f"Evaluate {model.name} on {dataset}", params, device))
+            go(job=queue.submit("evaluate", f"Evaluate {label_of(model.name)} on {dataset}", params, device))
 
 
 def _list(found: list[Job], shown: Job | None) -> None:

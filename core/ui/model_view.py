@@ -16,6 +16,8 @@ from core.ui.training_charts import losses
 from core.ui.widgets import go, page, pick_row, plain, sentences
 from core.workflows.context import UserError
 from core.workflows.datasets import list_datasets
+from core.workflows.method import About
+from core.workflows.methods import label_of, parts_of
 from core.workflows.model_files import MAX_WEIGHTS, add_upload, pack_model
 from core.workflows.models import config_of, delete_model, is_shipped, rename_model
 from db.tables import Model
@@ -38,10 +40,10 @@ _COLUMNS = {  # pixels: all of them stand beside each other on a laptop
 }
 
 
-def models_table(models: list[Model], shown: str) -> None:
-    """Every model; a click shows another one."""
-    names = [m.name for m in models]
-    frame = pd.DataFrame([_row(m) for m in models])
+def models_table(models: list[Model], templates: list[About], shown: str) -> None:
+    """Every model, and below them what datasets are templates for; a click shows another one."""
+    names = [m.name for m in models] + [about.name for about in templates]
+    frame = pd.DataFrame([_row(m) for m in models] + [template_row(about) for about in templates])
     key = f"models-{shown}-{hashlib.sha256(repr(names).encode()).hexdigest()[:8]}"
     chosen = pick_row(frame, key, _COLUMNS, names.index(shown), alt="Models; select a row to see one")
     if chosen is not None:
@@ -63,6 +65,19 @@ def _row(model: Model) -> dict[str, object]:
         "match rate (paper)": None if rate is None else 100 * rate,
         "validation loss": words.number(words.metrics_of(card), "validation_loss"),
         "made": str(card.get("made") or f"{model.created_at:%Y-%m-%d}"),
+    }
+
+
+def template_row(about: About) -> dict[str, object]:
+    """A line of the table."""
+    kind, model, dataset = parts_of(about.name)
+    return {
+        "model": label_of(about.name),
+        "task": about.task or "both",
+        "method": kind.rstrip(":"),
+        "network": model or "–",
+        "dataset": dataset,
+        "made": "–",
     }
 
 

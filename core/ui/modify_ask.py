@@ -6,23 +6,25 @@ import streamlit as st
 from pymatgen.core import Structure
 
 from core.cli.common import duration
-from core.crystals import unpack_cells
+from core.crystals import Crystals, unpack_cells
 from core.export.bundle import cif_text
 from core.jobs import queue
-from core.ui.conditions import model_picker, parse_energies, sampler_picker
+from core.ui.conditions import model_picker, parse_energies, sampler_picker, usable_method
 from core.ui.devices import devices
 from core.ui.group_input import group_input
 from core.ui.widgets import counted, go, plain, selected, sentences
-from core.workflows.chain import MODES
+from core.workflows.chain import MAX_DRAWS, MODES
 from core.workflows.datasets import list_datasets
 from core.workflows.design_cost import cost_of
-from core.workflows.models import LoadedModel, unfamiliar
-from core.workflows.modify import ModifyParams, modifier, parse_start, plan
-from core.workflows.relax import potential_choices
+from core.workflows.method import Method, Wanted
+from core.workflows.methods import REFINE, SUBSTITUTION, is_substitution, label_of, parts_of
+from core.workflows.modify import ModifyParams, cells_asked, modifier, parse_start, plan, sites_of, start_energy
+from core.workflows.relax import method_of, potential_choices
 
 _SYMMETRISE = (
     "Sites and cell are moved onto the space group asked for, if a tolerance finds it; the table says how far."
 )
+_TIMES = {1: "as the start", 2: "doubled", 3: "tripled", 4: "fourfold"}
 
 
 def potential_picker() -> str | None:
@@ -38,14 +40,14 @@ def potential_picker() -> str | None:
     return None if chosen == "none" else str(chosen)
 
 
-def modifier_picker(models: list[str]) -> LoadedModel:
+def modifier_picker(models: list[str]) -> Method:
     """A model for modification; in the URL. Raises UserError."""
     name = model_picker(models)
     _remember("model", name, models[0])
-    return modifier(name)
+    return usable_method("modification", name)
 
 
-def ask(structure: Structure, name: str, model: LoadedModel, potential: str | None) -> None:
+def ask(structure: Structure, name: str, model: Method, potential: str | None) -> None:
     """The wishes and a start; the job that runs is in the URL."""
     left, right = st.columns(2, gap="large")
     with left:
@@ -57,6 +59,7 @@ def ask(structure: Structure, name: str, model: LoadedModel, potential: str | No
             help="Negative is more stable. Separated by commas: each is drawn with each space group.",
         )  # fmt: skip
         _remember("changes", text, "-0.1")
+        cells = _cells(len(structure), sites_of(model))
         a, b = st.columns(2)
         with a:
             count = _whole("Candidates of each", "count", 8, 1, 1000)
@@ -64,9 +67,12 @@ def ask(structure: Structure, name: str, model: LoadedModel, potential: str | No
             relax = _relax(potential)
     with right:
         compare = _datasets(model)
+        draws = 1
+        if potential is not None:
+            draws = _whole("Drawn for each candidate, the best is kept", "draws", 1, 1, MAX_DRAWS)
         symmetrise = _switch("Symmetrise", "symmetrise", _SYMMETRISE)
-        with st.expander("Sampler, steps, seed, device"):
-            sampler, steps = sampler_picker(model.row.name)
+        with st.expander("Seed, device" if is_substitution(model.about.name) else "Sampler, steps, seed, device"):
+            sampler, steps = sampler_picker(model.about)
             seed = _whole("Seed", "seed", 0, 0, 2**31 - 1)
             device = st.selectbox("Device", devices(), key="ask-device")
         place = st.container()
@@ -74,22 +80,28 @@ def ask(structure: Structure, name: str, model: LoadedModel, potential: str | No
         return
     with sentences(), place:
         params = ModifyParams(
-            model.row.name, cif_text(structure, {}), name, groups, parse_energies(text), count, steps, seed, sampler,
-            symmetrise=symmetrise, compare=compare, potential=potential, relax=relax,
+            model.about.name, cif_text(structure, {}), name, groups, parse_energies(text), count, steps, seed, sampler,
+            cells, symmetrise=symmetrise, compare=compare, potential=potential, relax=relax, draws=draws,
         )  # fmt: skip
         _start(params, structure, model, device)
 
 
-def _start(params: ModifyParams, structure: Structure, model: LoadedModel, device: str) -> None:
+def _start(params: ModifyParams, structure: Structure, model: Method, device: str) -> None:
     """Count, time, warnings, button. Raises UserError."""
     start = parse_start(params.cif, params.name)
-    wishes = plan(params, start, unpack_cells([start.cell]))
-    formula, natoms = structure.composition.reduced_formula, len(structure)
-    cost = cost_of(model.drawn_by(params.sampler), [natoms] * min(len(wishes), 1000), params.steps, params, device)
-    scale = len(wishes) / min(len(wishes), 1000)
+    crystal = unpack_cells([start.cell])
+    wishes = plan(params, start, crystal)
+    formula = structure.composition.reduced_formula
+    sizes = [len(w.numbers) for w in wishes[:: -(-len(wishes) // 1000)]]
+    contents = [cell.formula(0) for cell in cells_asked(crystal, params.cells)]
+    method = modifier(model.about.name, params.sampler)
+    method.check(contents)
+    cost = cost_of(method, sizes, params.steps, params, device)
+    scale = len(wishes) / len(sizes)
     relaxing = f", of which relaxing {duration(cost.relax_s * scale)}" if cost.relax_s else ""
     changes = list(params.energy_changes)
-    for sentence in unfamiliar(model, formula, natoms, list(params.space_groups), []) + _large(changes, model):
+    found = method.unfamiliar(Wanted(tuple(contents), params.space_groups, count=params.count))
+    for sentence in [*found, *_large(changes, model), *_without_energy(params, crystal, method)]:
         st.warning(plain(sentence), icon=":material/info:")
     if st.button(
         f"Draw {counted(len(wishes), 'candidate')}", type="primary", icon=":material/transform:", width="stretch"
@@ -97,14 +109,45 @@ def _start(params: ModifyParams, structure: Structure, model: LoadedModel, devic
         go("*", job=queue.submit("modify", f"Modify {formula}", params, device))
     st.caption(
         f"About {duration(max(1.0, cost.total_s * scale))} on {device}{relaxing}. "
-        f"Changes are on the scale of {plain(model.row.energy_method or 'no method')}, which {plain(model.row.name)} "
-        "learned from."
+        f"Changes are on the scale of {plain(model.about.energy_method or 'no method')}, which "
+        f"{plain(label_of(model.about.name))} learned from."
     )
 
 
-def _large(changes: list[float], model: LoadedModel) -> list[str]:
+def _without_energy(params: ModifyParams, crystal: Crystals, method: Method) -> list[str]:
+    """Where templates cannot be looked for by their energy, since the start's is not known on their scale."""
+    if not params.energy_changes or parts_of(params.model)[0] not in (SUBSTITUTION, REFINE):
+        return []
+    scale = method.about.energy_method
+    if params.potential is not None and method_of(params.potential) == scale:
+        return []
+    if start_energy(method, crystal) is not None:
+        return []
+    return [
+        f"The energy of this structure by {scale or 'the dataset'} is not known: it is no structure of "
+        f"{method.about.dataset}. The change asked for is left out, and templates are taken by their elements alone."
+    ]
+
+
+def _cells(natoms: int, most: int) -> tuple[int, ...]:
+    """How many times the start's content a result holds; in the URL, as the start by default."""
+    fit = [n for n in _TIMES if n == 1 or n * natoms <= most]
+    asked = _first("cells", "1").split(",")
+    first = [n for n in fit if str(n) in asked] or [1]
+    chosen = st.pills(
+        "Cell of the result and its atoms", fit, selection_mode="multi", default=first,
+        format_func=lambda n: f"{_TIMES[n]} · {n * natoms}", key=f"ask-cells-{natoms}", wrap=True,
+        help="Many polymorphs need a larger cell than the start's. The start is given to the model in its most compact "
+        "cell of each size; energies are per atom and stay what they are.",
+    )  # fmt: skip
+    cells = tuple(n for n in fit if n in chosen) or (1,)
+    _remember("cells", ",".join(map(str, cells)), "1")
+    return cells
+
+
+def _large(changes: list[float], model: Method) -> list[str]:
     """Changes that are wider than all energies that the model saw."""
-    seen = model.seen.get("energies") if model.seen else None
+    seen = model.about.seen.get("energies")
     if not seen or not changes:
         return []
     span = seen[1] - seen[0]
@@ -126,8 +169,8 @@ def _relax(potential: str | None) -> str:
     return str(chosen)
 
 
-def _datasets(model: LoadedModel) -> tuple[str, ...]:
-    names = [d.name for d in list_datasets() if d.hash != model.row.card.get("dataset_hash")]
+def _datasets(model: Method) -> tuple[str, ...]:
+    names = [d.name for d in list_datasets() if d.hash != model.about.dataset_hash]
     first = [n for n in (selected("compare") or "").split(",") if n in names]
     chosen = st.multiselect(
         "New against", names, first, key="ask-compare",

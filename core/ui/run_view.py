@@ -13,10 +13,12 @@ from core.jobs.kinds import KINDS
 from core.ui.candidate_view import show_run
 from core.ui.experiment_view import experiment_table
 from core.ui.generate_form import url_of
+from core.ui.job_result import show_missing
 from core.ui.widgets import counted, is_active, page, plain, sentences, watch_job
 from core.workflows.chain import Chain, count_energies, stages_of, summarise
 from core.workflows.context import UserError
 from core.workflows.generate import GenerateParams, count_of
+from core.workflows.methods import is_substitution, label_of
 from core.workflows.relax import method_of
 from core.workflows.store import store
 from db import chains
@@ -50,8 +52,9 @@ def run_page(job_id: int | None) -> None:
         if job.kind != "generate":
             raise UserError(f"Job {job_id} is no generation.")
         params: GenerateParams = KINDS["generate"].parse(job.params)
-        st.caption(f"{plain(params.model)}: {plain(_conditions(params))}")
+        st.caption(f"{plain(label_of(params.model))}: {plain(_conditions(params))}")
         show_stages(job, params, count_of(params))
+        show_missing(job)
         if params.experiment:
             experiment_table()
             with st.expander("This run alone"):
@@ -127,6 +130,8 @@ def _energies(job: Job, chain: Chain, finished: dict[str, bool]) -> dict[str, st
     except UserError as error:
         return {key: plain(str(error))}
     found = count_energies(job.id, method)
+    if found.done:  # there may be fewer candidates than were asked for
+        finished["draw"] = finished["judge"] = True
     finished[key] = finished["draw"] and found.done >= found.able
     if not found.done and not (finished[key] and job.status == "done"):
         return {key: f"with {method}"}
@@ -153,14 +158,22 @@ def _conditions(params: GenerateParams) -> str:
     shown = ", ".join(params.formulas[:4]) + (
         f" and {len(params.formulas) - 4} more" if len(params.formulas) > 4 else ""
     )
-    parts = [shown, counted(len(params.space_groups), "space group") if params.space_groups else "any space group"]
+    parts = [shown, _groups(params)]
     if params.ladders:
         parts.append(
             f"ladder{'s' if len(params.ladders) > 1 else ''} {', '.join(map(str, params.ladders))} from the hull"
         )
     elif params.energies:
         parts.append(f"{len(params.energies)} energ{'y' if len(params.energies) == 1 else 'ies'}")
-    return f"{'; '.join(parts)}; {params.count} each, {params.steps} steps, seed {params.seed}"
+    how = "" if is_substitution(params.model) else f", {params.steps} steps, seed {params.seed}"
+    return f"{'; '.join(parts)}; {params.count} each{how}"
+
+
+def _groups(params: GenerateParams) -> str:
+    if not params.space_groups:
+        return "any space group"
+    held = ", held" if params.hold_group and not is_substitution(params.model) else ""
+    return counted(len(params.space_groups), "space group") + held
 
 
 def _lowest(job: Job, params: GenerateParams) -> None:

@@ -24,6 +24,7 @@ from core.workflows.context import Cancelled, Context, UserError
 from core.workflows.datasets import get_dataset
 from core.workflows.hulls import HullView, get_hull_by_id, own_hull
 from core.workflows.relax import RelaxParams, method_of, potential_for, relax_candidates
+from core.workflows.relax_once import firsts_of, share
 from core.workflows.store import store
 from db import candidates as rows
 from db import chains
@@ -34,6 +35,7 @@ MODES = {
     "positions": "relax the sites alone",
     "none": "energy as drawn",
 }
+MAX_DRAWS = 100  # of which one candidate is kept
 _PART = 512  # candidates that are relaxed together: what an interruption keeps is written more often
 _ENERGIES = 64
 _MOVING = 50  # of about eight atoms fit a potential's batch
@@ -49,6 +51,8 @@ class Chain:
     potential: None for no energies, "" for the default one, "m3gnet", "chgnet"
     relax: "cell" moves the cell too, "positions" the sites alone, "none" takes the energy as drawn
     fmax: eV/Å; keep_symmetry: of the group found; hull: its id, None for the newest of the potential's method
+    draws: crystals drawn for each candidate, of which the best by the potential is kept (`core.workflows.ranking`),
+    after rank_steps of relaxation
     """
 
     symmetrise: bool = False
@@ -60,12 +64,18 @@ class Chain:
     keep_symmetry: bool = False
     processes: int = 1
     hull: int | None = None
+    draws: int = 1
+    rank_steps: int = 0
 
 
 def check_chain(chain: Chain) -> None:
     """Raises UserError for what cannot be done, before anything is drawn."""
     for name in chain.compare:
         get_dataset(name)
+    if not 1 <= chain.draws <= MAX_DRAWS or not 0 <= chain.rank_steps <= 1000:
+        raise UserError(f"For each candidate 1 to {MAX_DRAWS} crystals are drawn, and ranked after 0 to 1000 steps.")
+    if chain.potential is None and chain.draws > 1:
+        raise UserError("Which of several crystals is the best says a potential: choose one, or draw one of each.")
     if chain.potential is None:
         return
     if chain.relax not in MODES:
@@ -151,15 +161,16 @@ def count_energies(job_id: int, method: str) -> chains.Energies:
 
 
 def relax_drawn(chain: Chain, context: Context) -> None:
-    """Relax a run's candidates (`_worth_it`). What this job has relaxed already is left alone.
+    """Relax a run's candidates (`_worth_it`), the same cell once. What this job has relaxed already is left alone.
 
     Raises Cancelled, UserError.
     """
     potential = potential_for(chain.potential or "", context.device)  # loaded before the clock starts
     with store().session() as session:
-        ids = _worth_it(session, context.job_id)
+        firsts = firsts_of(session, _worth_it(session, context.job_id))
         done = chains.statuses_of_run(session, context.job_id, potential.name)
-    ids = [*(i for i in ids if i in done), *(i for i in ids if i not in done)]
+    alone = dict.fromkeys(firsts.values())
+    ids = [*(i for i in alone if i in done), *(i for i in alone if i not in done)]
     usual = usual_steps(potential.name, chain.relax_steps)
     watch = _Part(context, 0, 0, sum(i in done for i in ids), len(ids), usual)
     for start in range(0, len(ids), _PART):
@@ -174,6 +185,8 @@ def relax_drawn(chain: Chain, context: Context) -> None:
             processes=chain.processes if context.device == "cpu" else 1,
         )
         relax_candidates(params, watch.at(start, len(part)))
+    with store().session() as session:
+        share(session, firsts, potential.name, context.job_id, context.folder)
 
 
 def _worth_it(session: Session, job_id: int) -> list[int]:

@@ -7,12 +7,13 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from core.crystals import unpack_cells
 from core.data.features import element_features, space_group_operations
-from core.data.pairs import lowest_energy_pairs, pair_groups
+from core.data.pairs import fits_ahead, lowest_energy_pairs, pair_groups
 from core.data.readers.export import write_parquet
 from core.data.rows import row_of
 from core.data.tensors import VALIDATION, TensorData, write_tensors
@@ -25,11 +26,12 @@ _BATCH = 4_000
 ENDINGS = (".jsonl", ".jsonl.gz", ".parquet")
 
 
-def export_dataset(name: str, target: Path, tensors: bool = False) -> int:
+def export_dataset(name: str, target: Path, tensors: bool = False, pairs: bool = False, processes: int = 1) -> int:
     """Write a dataset: Parquet where the name ends so, else JSON lines (packed for .gz). Returns structures.
 
     With `tensors`: one safetensors file of structures, energies, split, validation pairs, element features and the
-    groups' operations. Raises UserError where the file cannot be written.
+    groups' operations; with `pairs` also how start and target of every pair to modify lie beside one another, so that
+    no training has to find out. Raises UserError where the file cannot be written.
     """
     dataset = get_dataset(name)
     data = load_tensors(dataset)
@@ -40,7 +42,7 @@ def export_dataset(name: str, target: Path, tensors: bool = False) -> int:
     partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
     try:
         if tensors:
-            write_tensors(partial, data, _extra(data))
+            write_tensors(partial, replace(data, fits=fits_ahead(data, processes)) if pairs else data, _extra(data))
         elif target.suffix == ".parquet":
             write_parquet(partial, dataset_rows(data, dataset.method))
         else:

@@ -16,6 +16,7 @@ from core.workflows.relax import method_of
 from core.workflows.training_cost import speed_of
 
 if TYPE_CHECKING:
+    from core.workflows.method import Method
     from core.workflows.models import LoadedModel
 
 # measured on one core that multiplies matrices at _REFERENCE FLOP/s, and carried over by that speed: seconds per atom
@@ -39,9 +40,13 @@ class Cost:
         return self.draw_s + self.relax_s
 
 
-def cost_of(model: LoadedModel, sizes: Sequence[int], steps: int, chain: Chain, device: str = "cpu") -> Cost:
+def cost_of(method: Method, sizes: Sequence[int], steps: int, chain: Chain, device: str = "cpu") -> Cost:
     """Of a run with cells of these numbers of atoms, if none of the candidates is hopeless."""
-    return Cost(draw_seconds(model, sizes, steps, device), relax_seconds(chain, sizes, device))
+    drawing = method.seconds(sizes, steps, device) * chain.draws
+    if chain.draws > 1:
+        ranking = replace(chain, relax="cell" if chain.rank_steps else "none", relax_steps=chain.rank_steps)
+        drawing += chain.draws * relax_seconds(ranking, sizes, device)
+    return Cost(drawing, relax_seconds(chain, sizes, device))
 
 
 def draw_seconds(model: LoadedModel, sizes: Sequence[int], steps: int, device: str = "cpu") -> float:

@@ -23,9 +23,11 @@ from core.evaluation.report import Outcome, make_report, outcome_of, verdict_row
 from core.evaluation.validity import published_verdicts
 from core.workflows.context import Cancelled, Context, UserError
 from core.workflows.datasets import get_dataset, load_tensors
-from core.workflows.evaluation_drawers import Asked, Drawer, find_drawer
 from core.workflows.evaluation_targets import Targets, find_targets
-from core.workflows.models import load_model
+from core.workflows.method import About, Asked, Method
+from core.workflows.methods import START, Start, find_method
+from core.workflows.ranking import Judge
+from core.workflows.relax import method_of
 
 CONDITIONS = ("composition", "space-group", "energy")
 MAX_SAMPLES = 100
@@ -48,6 +50,8 @@ class EvaluateParams:
     atoms: smallest and largest cell, () for all; formulas: "even" or "odd" for half of a dataset's formulas, by their
     number in it (with one formula, half of its structures): one half to choose by, the other to be scored once
     hold_group: a generator starts on the space group that is given and keeps it
+    rank_by: "potential" ("m3gnet", "chgnet" for one of them) puts the best of the samples first as
+    `core.workflows.ranking` says, "" does not; rank_steps: of relaxation before
     """
 
     model: str
@@ -65,11 +69,18 @@ class EvaluateParams:
     atoms: tuple[int, ...] = ()
     formulas: str = ""
     hold_group: bool = False
+    rank_by: str = ""
+    rank_steps: int = 0
 
 
 def usual_steps(model: str) -> int:
     """Steps of the sampler that are usual for a model; 1 for a baseline. Raises UserError where there is none."""
-    return 1 if model == "start" or model.startswith("substitution:") else load_model(model).steps
+    return answering(model).about.steps
+
+
+def answering(name: str, hold_group: bool = False) -> Method:
+    """What is evaluated: any method, or the structure to modify as it is ("start"). Raises UserError."""
+    return Start() if name == START else find_method(name, "", hold_group)
 
 
 def evaluate(params: EvaluateParams, context: Context) -> dict[str, Any]:
@@ -79,21 +90,24 @@ def evaluate(params: EvaluateParams, context: Context) -> dict[str, Any]:
     Raises UserError.
     """
     check_params(params)
-    drawer = find_drawer(params.model, params.conditions, params.hold_group)
-    task = _task(params, drawer)
+    method = answering(params.model, params.hold_group)
+    task = _task(params, method.about)
     pairs = task == "modification"
-    targets = find_targets(params.data, params.dataset, params.split, pairs, drawer.method, context)
+    targets = find_targets(params.data, params.dataset, params.split, pairs, method.about.energy_method, context)
     targets = narrowed(targets, params)
-    run = Run(params, drawer, targets, context)
+    run = Run(params, method, targets, context)
     outcomes = run.finish()
     report = asdict(make_report(outcomes, params.samples))
     return report | {
         "matcher": params.matcher,
-        "model": drawer.name,
-        "model_hash": drawer.hash,
+        "model": method.about.name,
+        "model_hash": method.about.hash,
         "task": task,
         "conditions": list(params.conditions),
         "hold_group": params.hold_group,
+        "rank_by": run.judge.potential.name if run.judge else "",
+        "rank_steps": params.rank_steps,
+        "seconds_ranking": round(run.seconds_ranking, 3),
         "data": params.dataset or ", ".join(Path(f).name for f in params.data),
         "split": params.split,
         "skipped": targets.skipped,
@@ -106,10 +120,10 @@ def evaluate(params: EvaluateParams, context: Context) -> dict[str, Any]:
     }
 
 
-def _task(params: EvaluateParams, drawer: Drawer) -> str:
-    if drawer.task and params.task not in ("", drawer.task):
-        raise UserError(f"{drawer.name} is for {drawer.task}, not for {params.task}.")
-    return drawer.task or params.task or "generation"
+def _task(params: EvaluateParams, about: About) -> str:
+    if about.task and params.task not in ("", about.task):
+        raise UserError(f"{about.name} is for {about.task}, not for {params.task}.")
+    return about.task or params.task or "generation"
 
 
 def check_params(params: EvaluateParams) -> None:
@@ -128,6 +142,8 @@ def check_params(params: EvaluateParams) -> None:
         raise UserError(f"There is no task {params.task!r}: choose generation or modification.")
     if not 1 <= params.samples <= MAX_SAMPLES:
         raise UserError(f"Samples for each target must be 1 to {MAX_SAMPLES}.")
+    if params.rank_by:
+        method_of(params.rank_by.replace("potential", ""))
     if params.steps < 1 or params.limit < 0:
         raise UserError("Steps must be 1 or more, the number of targets 0 (all) or more.")
     missing = [f for f in params.data if not Path(f).is_file()]
@@ -152,11 +168,14 @@ def narrowed(targets: Targets, params: EvaluateParams) -> Targets:
 class Run:
     """One evaluation: what is drawn is matched beside the drawing, and verdicts are kept as they come."""
 
-    def __init__(self, params: EvaluateParams, drawer: Drawer, targets: Targets, context: Context) -> None:
-        self.params, self.drawer, self.targets, self.context = params, drawer, targets, context
-        self.seconds_sampling = self.seconds_matching = 0.0
+    def __init__(self, params: EvaluateParams, method: Method, targets: Targets, context: Context) -> None:
+        self.params, self.method, self.targets, self.context = params, method, targets, context
+        self.seconds_sampling = self.seconds_matching = self.seconds_ranking = 0.0
+        self.judge = (
+            Judge(params.rank_by.replace("potential", ""), params.rank_steps, context) if params.rank_by else None
+        )
         self._chosen = targets.some(params.limit, params.seed)
-        named = json.dumps([asdict(params), drawer.hash, len(targets)], sort_keys=True)
+        named = json.dumps([asdict(params), method.about.hash, len(targets)], sort_keys=True)
         self._file = context.folder / f"verdicts-{hashlib.sha256(named.encode()).hexdigest()[:12]}.jsonl"
         self._outcomes = read_verdicts(self._file)
         self._waiting: list[_Batch] = []
@@ -182,15 +201,16 @@ class Run:
     def _begin(self, index: torch.Tensor, pool: MatchPool | None) -> _Batch:
         """Draw for these targets and hand over what is to be matched."""
         target = self.targets[index]
-        problems = self.drawer.refuses(target if self.targets.starts is None else self.targets.start(index))
-        able = torch.tensor([i for i, problem in enumerate(problems) if not problem], dtype=torch.int64)
         times = self.params.samples
+        every = self._ask(index, target)
+        problems = self.method.refuses(every)[::times]
+        able = torch.tensor([i for i, problem in enumerate(problems) if not problem], dtype=torch.int64)
         started = time.monotonic()
         drawn, which = target[torch.arange(0)], list[int]()
         if len(able):
             asked = self._ask(index[able], target[able].trim())
-            drawn, answers = self.drawer.draw(asked, self.params.steps, self.context)
-            which = [int(able[i // times]) * times + i % times for i in answers]
+            answers = self.method.draw(asked, self.params.steps, self.context)
+            drawn, which = answers.crystals, [int(able[i // times]) * times + i % times for i in answers.which]
         self.seconds_sampling += time.monotonic() - started
         started = time.monotonic()
         valid = [v.valid for v in published_verdicts(drawn)] if which else []
@@ -199,7 +219,20 @@ class Run:
         found = self._match(_take(drawn, good), _take(target, answered), pool)
         reached = self._in_group(drawn, {which[i]: i for i in good}, target)
         self.seconds_matching += time.monotonic() - started
-        return _Batch(index, target, problems, [which[i] for i in good], found, reached)
+        ranked = self._ranked(drawn, which, every, len(target))
+        return _Batch(index, target, problems, [which[i] for i in good], found, reached, ranked)
+
+    def _ranked(self, drawn: Crystals, which: list[int], every: Asked, targets: int) -> list[int | None]:
+        """For each target the number of the sample that the potential puts first; None where none was ranked."""
+        if self.judge is None or not which:
+            return [None] * targets
+        started, times = time.monotonic(), self.params.samples
+        scores = self.judge.scores(drawn, every[torch.tensor(which)], self.method.about.energy_method)
+        first: dict[int, int] = {}
+        for k in sorted(range(len(which)), key=lambda k: (scores[k], which[k])):
+            first.setdefault(which[k] // times, which[k] % times)
+        self.seconds_ranking += time.monotonic() - started
+        return [first.get(i) for i in range(targets)]
 
     def _in_group(self, drawn: Crystals, places: dict[int, int], target: Crystals) -> list[bool | None]:
         """Has the first sample of each target its group, as spglib finds it? None where none was asked for."""
@@ -222,8 +255,8 @@ class Run:
             (1_000_003 * self.params.seed + int(i) + k * total) % (2**63 - 1)
             for i, k in zip(index[several], sample, strict=True)
         )
-        start = None if self.targets.starts is None else self.targets.start(index)[several].trim()
-        return Asked(target[several], start, sample, seeds)
+        start = None if self.targets.starts is None else self.targets.start(index).trim()
+        return told(target, start, self.params.conditions)[several].seeded(sample, seeds)
 
     def _match(
         self, drawn: Crystals, target: Crystals, pool: MatchPool | None
@@ -270,6 +303,7 @@ class Run:
                     batch.problems[i],
                     {name: tuple(rms[name].get(p) for p in places) for name in self.params.also},
                     batch.in_group[i],
+                    batch.ranked[i],
                 )
             )
         return outcomes
@@ -281,6 +315,22 @@ class Run:
         self.context.progress(done / total, f"{done:,} of {total:,} targets, {matched:,} matched", left)
 
 
+def told(target: Crystals, start: Crystals | None, conditions: Sequence[str]) -> Asked:
+    """What is told of targets, and no more: their content, in the order of the start's atoms where there is a start.
+
+    conditions: "space-group" and "energy" where they are given; from a start the energy is its change
+    """
+    energy = target.energy.double() if start is None else target.energy.double() - start.energy.double()
+    return Asked(
+        target.numbers if start is None else start.numbers,
+        target.group * ("space-group" in conditions),
+        energy if "energy" in conditions else torch.full_like(energy, torch.nan),
+        start,
+        (0,) * len(target),
+        (0,) * len(target),
+    )
+
+
 def _take(crystals: Crystals, places: list[int]) -> Crystals:
     return crystals[torch.tensor(places, dtype=torch.int64)]
 
@@ -289,7 +339,7 @@ def _take(crystals: Crystals, places: list[int]) -> Crystals:
 class _Batch:
     """Targets that are being matched. which: target × samples + sample of each crystal in `found`.
 
-    in_group: for each target, as `Outcome` has it
+    in_group, ranked: for each target, as `Outcome` has it
     """
 
     index: torch.Tensor
@@ -298,6 +348,7 @@ class _Batch:
     which: list[int]
     found: Future[dict[str, list[float | None]]]
     in_group: list[bool | None]
+    ranked: list[int | None]
 
 
 def read_verdicts(path: Path) -> dict[int, Outcome]:

@@ -7,22 +7,21 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from core.data.formulas import atomic_numbers, parse_formula
-from core.models.state import Conditions, conditions_for
 from core.workflows.chain import check_chain
 from core.workflows.compositions import read_cell
 from core.workflows.context import Context, UserError
-from core.workflows.design import MAX_CANDIDATES, MAX_SITES, Chain, check_conditions, check_sites, run_chain
+from core.workflows.design import MAX_CANDIDATES, MAX_SITES, Chain, check_conditions, run_chain
 from core.workflows.judging import Keeper, Wish
 from core.workflows.ladders import Level, levels_of, rungs, series_of
-from core.workflows.models import LoadedModel, load_model
+from core.workflows.methods import find_method, method_for
 from core.workflows.store import store
 from db import candidates as rows
 
 
 @dataclass(frozen=True)
 class GenerateParams(Chain):
-    """formulas: cell contents as typed; space_groups and energies (eV/atom): empty asks for none in particular.
-
+    """model: a name of `core.workflows.methods`; formulas: cell contents as typed
+    space_groups and energies (eV/atom): empty asks for none in particular
     count: candidates per combination; sampler: a way of drawing (`core.samplers.registry.draws_of`), "" the model's
     ladders: 1, 2, 3 of `core.workflows.ladders`, each of their energies beside `energies`; every: of a ladder's 21
     energies the 1st and every so manyth after it; ladder_hull: the hull they hang on, None for the newest of the
@@ -49,31 +48,19 @@ class GenerateParams(Chain):
 
 def generate(params: GenerateParams, context: Context) -> dict[str, Any]:
     """Draw, judge, relax and place every candidate that is not in the store yet (after an interruption, the rest)."""
-    model = _model_of(params)
+    method = method_for("generation", params.model, params.sampler, params.hold_group)
     wishes = plan(with_levels(params))
-
-    def conditions(part: list[Wish]) -> Conditions:
-        return conditions_for([w.numbers for w in part], [w.group for w in part], [w.energy for w in part])
-
-    keeper = Keeper(model, context.job_id, params)
-    return run_chain(wishes, conditions, params.steps, params.seed, keeper, context, params)
+    keeper = Keeper(method.about, context.job_id, params)
+    return run_chain(method, wishes, params.steps, params.seed, keeper, context, params)
 
 
 def check_params(params: GenerateParams) -> GenerateParams:
     """The params as a job takes them, ladders hung on their hull. Raises UserError for what would end it at once."""
-    model = _model_of(params)
+    method = method_for("generation", params.model, params.sampler, params.hold_group)
     check_chain(params)
     ready = with_levels(params)
-    for natoms in {len(w.numbers) for w in plan(ready)}:
-        check_sites(model, natoms)
+    method.check({wish.formula for wish in plan(ready)})
     return ready
-
-
-def _model_of(params: GenerateParams) -> LoadedModel:
-    model = load_model(params.model).drawn_by(params.sampler).holding(params.hold_group)
-    if model.row.task != "generation":
-        raise UserError(f"{params.model} modifies structures; choose a model for generation.")
-    return model
 
 
 def candidates_of(job_id: int) -> list[int]:
@@ -85,7 +72,7 @@ def candidates_of(job_id: int) -> list[int]:
 
 def levels_for(params: GenerateParams) -> list[Level]:
     """Where the ladders of each formula hang. Raises UserError where no hull of the model's method holds it."""
-    return levels_of(params.formulas, load_model(params.model).row.energy_method, params.ladder_hull)
+    return levels_of(params.formulas, find_method(params.model).about.energy_method, params.ladder_hull)
 
 
 def with_levels(params: GenerateParams) -> GenerateParams:
@@ -112,8 +99,8 @@ def plan(params: GenerateParams) -> list[Wish]:
     return [Wish(i, *asked) for i, asked in enumerate(_asked(params))]
 
 
-def _asked(params: GenerateParams) -> Iterator[tuple[tuple[int, ...], str, int | None, float | None, str]]:
-    """(numbers, formula, group, energy, series) of each candidate."""
+def _asked(params: GenerateParams) -> Iterator[tuple[tuple[int, ...], str, int | None, float | None, str, int]]:
+    """(numbers, formula, group, energy, series, sample) of each candidate."""
     for i, text in enumerate(params.formulas):
         numbers, name = _content(text)
         energies: list[tuple[float | None, str]] = [(energy, "") for energy in params.energies]
@@ -121,8 +108,8 @@ def _asked(params: GenerateParams) -> Iterator[tuple[tuple[int, ...], str, int |
             energies += [(e, series_of(ladder)) for e in rungs(params.levels[i], ladder, params.every)]
         for group in params.space_groups or (None,):
             for energy, series in energies or [(None, "")]:
-                for _ in range(params.count):
-                    yield numbers, name, group, energy, series
+                for sample in range(params.count):
+                    yield numbers, name, group, energy, series, sample
 
 
 def _content(text: str) -> tuple[tuple[int, ...], str]:

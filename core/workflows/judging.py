@@ -20,7 +20,7 @@ from core.evaluation.reduction import Cell
 from core.evaluation.symmetrising import Symmetrised, symmetrise
 from core.evaluation.validity import Verdict, group_reached, judge
 from core.workflows.chain import Chain
-from core.workflows.models import LoadedModel
+from core.workflows.method import About, Origin
 from core.workflows.novelty import Novelty
 from core.workflows.store import store
 from db import candidates as rows
@@ -30,7 +30,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Wish:
-    """One candidate asked for. series: the ladder of an experiment that it belongs to."""
+    """One candidate asked for. series: the ladder of an experiment that it belongs to.
+
+    sample: the number of it among those of the same conditions, from 0
+    """
 
     index: int
     numbers: tuple[int, ...]
@@ -38,6 +41,7 @@ class Wish:
     group: int | None
     energy: float | None
     series: str = ""
+    sample: int = 0
 
 
 Extra = Callable[[Any, int], Mapping[str, Any]]
@@ -53,15 +57,18 @@ class _Judged:
     verdict: Verdict
     symmetrised: Symmetrised | None = None
     remarks: list[str] = field(default_factory=list)
+    origin: Origin | None = None
 
     @property
     def problem(self) -> str:
-        return "; ".join(text for text in (self.verdict.problem or self.verdict.warning, *self.remarks) if text)
+        made = f"from {self.origin}" if self.origin else ""
+        return "; ".join(text for text in (self.verdict.problem or self.verdict.warning, *self.remarks, made) if text)
 
 
 class Keeper:
     """Judges candidates and writes them; remembers what it has seen to tell what is unique and what is new.
 
+    about: the method that makes them
     chain: whether to symmetrise, the datasets to compare with, the processes to match in; None: not, none, one
     extra: more columns of a candidate: called with the pymatgen Structure as it will be kept and the wish's index, for
     each that is finite; returns some of `EXTRA`
@@ -70,10 +77,10 @@ class Keeper:
     compare with that is not in the store.
     """
 
-    def __init__(self, model: LoadedModel, job_id: int, chain: Chain | None = None, extra: Extra | None = None) -> None:
-        self.model, self.job_id = model, job_id
+    def __init__(self, about: About, job_id: int, chain: Chain | None = None, extra: Extra | None = None) -> None:
+        self.about, self.job_id = about, job_id
         self.chain, self.extra = chain or Chain(), extra
-        self._novelty = Novelty(model, self.chain.compare)
+        self._novelty = Novelty(about.dataset_hash, self.chain.compare)
         self._siblings: dict[str, Family] = {}
         self._pool = MatchPool(self.chain.processes) if self.chain.processes > 1 else None
         if self._pool is not None:
@@ -96,10 +103,12 @@ class Keeper:
         with store().session() as session:
             return rows.count_candidates(session, rows.CandidateFilter(job_id=self.job_id, valid=True))
 
-    def keep(self, wishes: Sequence[Wish], crystals: Crystals) -> None:
-        """Write one batch of candidates, in one transaction."""
+    def keep(self, wishes: Sequence[Wish], crystals: Crystals, origins: Sequence[Origin | None] = ()) -> None:
+        """Write one batch of candidates, in one transaction. origins: what each was made of, () where nothing was."""
+        if not wishes:
+            return
         judged = [
-            self._on_its_group(_Judged(wish, crystals[[i]], verdict))
+            self._on_its_group(_Judged(wish, crystals[[i]], verdict, origin=origins[i] if origins else None))
             for i, (wish, verdict) in enumerate(zip(wishes, judge(crystals), strict=True))
         ]
         values = [self._row(candidate) for candidate in judged]
@@ -118,7 +127,7 @@ class Keeper:
             (verdict,) = judge(found.crystals, ())
             if verdict.valid or not one.verdict.valid:
                 verdict = Verdict(**{**vars(verdict), "groups": one.verdict.groups})
-                return _Judged(one.wish, found.crystals, verdict, found)
+                return _Judged(one.wish, found.crystals, verdict, found, origin=one.origin)
             one.remarks.append(f"left as drawn, since on its group {verdict.problem}")
         return one
 
@@ -138,7 +147,7 @@ class Keeper:
         return {
             "job_id": self.job_id,
             "index": wish.index,
-            "model": self.model.row.name,
+            "model": self.about.name,
             "formula": wish.formula,
             "reduced_formula": reduced,
             "chemical_system": chemical_system(counts),
@@ -149,7 +158,7 @@ class Keeper:
             "groups": {f"{t:g}": g for t, g in verdict.groups.items()},
             "symmetrised": one.symmetrised.moved if one.symmetrised else None,
             "energy_asked": wish.energy,
-            "energy_method": self.model.row.energy_method,
+            "energy_method": self.about.energy_method,
             "series": wish.series,
             "min_distance": finite(verdict.min_distance),
             "volume": finite(verdict.volume),

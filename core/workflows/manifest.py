@@ -18,16 +18,16 @@ from core.energy.load import find_m3gnet
 from core.evaluation import matching, validity
 from core.settings import ASSETS, settings
 from core.workflows.hulls import HullView
+from core.workflows.recorded import recorded_method
 from core.workflows.store import store
 from db import datasets as dataset_rows
 from db import jobs as job_rows
 from db import structures as structure_rows
-from db.tables import Candidate, Hull, Job, Model, Relaxation
+from db.tables import Candidate, Hull, Job, Relaxation
 
 _PACKAGES = (
     "torch", "numpy", "pymatgen", "spglib", "ase", "matgl", "chgnet", "torch-sim-atomistic", "smact", "streamlit",
 )  # fmt: skip
-_CARD = ("parameters", "dataset", "steps", "training_minutes", "made", "torch", "licence", "command", "about")
 _JUDGING = ("MIN_DISTANCE", "MIN_VOLUME_PER_ATOM", "MAX_VOLUME_PER_ATOM", "SYMPREC")  # of core.evaluation.validity
 _NOTES = ("terms", "citation", "licence", "license")
 
@@ -59,14 +59,14 @@ class Manifest:
         """The manifest as it is written."""
         with store().session() as session:
             jobs = {i: job for i in sorted(self._runs) if (job := job_rows.get_job(session, i))}
-            models = {n: m for n in sorted(self._models) if (m := dataset_rows.find_model(session, n))}
-            learned = {str(m.card.get("dataset_hash") or "") for m in models.values()} - {""}
+            models = {n: m for n in sorted(self._models) if (m := recorded_method(session, n))}
+            learned = {str(m.get(k) or "") for m in models.values() for k in ("dataset_hash", "templates_hash")} - {""}
             return {
                 "made_by": f"Subhull {_version('subhull') or '0.1.0'}",
                 "written": datetime.now(UTC).isoformat(timespec="seconds"),
                 "candidates": sum(self._runs.values()),
                 "runs": {str(i): _run(session, job, self._runs[i]) for i, job in jobs.items()},
-                "models": {name: _model(model) for name, model in models.items()},
+                "models": models,
                 "datasets": _datasets(session, sorted(learned | self._compared)),
                 "seed": sorted({int(job.params["seed"]) for job in jobs.values() if "seed" in job.params}),
                 "energy_method": sorted(self._methods),
@@ -98,11 +98,6 @@ def _run(session: Session, job: Job, count: int) -> dict[str, Any]:
         "candidates_here": count,
         "command": f"./run cli repeat manifest.json --run {job.id} --out run-{job.id}-again",
     }
-
-
-def _model(model: Model) -> dict[str, Any]:
-    known = {"weights_sha256": model.hash, "dataset_hash": model.card.get("dataset_hash"), "task": model.task}
-    return known | {"energy_method": model.energy_method} | {k: model.card[k] for k in _CARD if k in model.card}
 
 
 def _datasets(session: Session, wanted: list[str]) -> dict[str, Any]:

@@ -32,7 +32,6 @@ from core.samplers.registry import STEPS, drawn_by, sampler_for
 from core.settings import ASSETS
 from core.workflows.context import UserError
 from core.workflows.datasets import check_name
-from core.workflows.familiar import outside
 from core.workflows.seen import seen_in_dataset
 from core.workflows.store import folder, store
 from db import datasets as rows
@@ -249,24 +248,19 @@ def delete_model(name: str) -> None:
 def _check_idle(name: str) -> None:
     with store().session() as session:
         active = job_rows.list_jobs(session, job_rows.ACTIVE, limit=1000)
-    using = next((job for job in active if job.params.get("model") == name), None)
+    using = next((job for job in active if name in str(job.params.get("model")).split(":")), None)
     if using is not None:
         raise UserError(f"Job {using.id} ({using.title}) needs {name}: wait for it or cancel it first.")
 
 
-def evaluations_of(model: Model) -> list[Job]:
-    """Jobs that evaluated this model, newest first."""
+def evaluations_of(name: str, digest: str) -> list[Job]:
+    """Jobs that evaluated the model or method of this name and hash, newest first."""
     with store().session() as session:
         found = job_rows.list_jobs(session, kinds=["evaluate"], limit=1000)
-    return [job for job in found if _is_of(job, model)]
+    return [job for job in found if _is_of(job, name, digest)]
 
 
-def _is_of(job: Job, model: Model) -> bool:
+def _is_of(job: Job, name: str, digest: str) -> bool:
     """By the hash of the weights where the result has it: names change, and come back with other weights."""
     known = (job.result or {}).get("hash") or (job.result or {}).get("model_hash")
-    return known == model.hash if known else job.params.get("model") == model.name
-
-
-def unfamiliar(model: LoadedModel, formula: str, natoms: int, groups: list[int], energies: list[float]) -> list[str]:
-    """Sentences on what lies outside what the model saw; empty where nothing does."""
-    return outside(model.seen, [(formula, natoms)], groups, energies)
+    return known == digest if known else job.params.get("model") == name

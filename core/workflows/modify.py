@@ -5,23 +5,25 @@ from __future__ import annotations
 import base64
 import itertools
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from core.crystals import Crystals, concatenate, from_structures, unpack_cells
-from core.data.encoding import encode
+import torch
+
+from core.crystals import Crystals, from_structures, unpack_cells
 from core.data.fitted_pairs import starts_of
 from core.data.readers.records import Record
 from core.evaluation.displacement import change
-from core.models.state import Conditions, conditions_for
 from core.workflows.chain import Stage, check_chain
 from core.workflows.context import Context, UserError
 from core.workflows.design import MAX_CANDIDATES, MAX_SITES, Chain, check_conditions, run_chain
 from core.workflows.judging import Keeper, Wish
-from core.workflows.models import LoadedModel, load_model
+from core.workflows.method import Method
+from core.workflows.methods import method_for
 from core.workflows.relax import RelaxParams, relax_crystals
 from core.workflows.starts import as_start, energies_of, read_text
 
@@ -30,7 +32,9 @@ START = "start.json"  # in the job's folder
 
 @dataclass(frozen=True)
 class ModifyParams(Chain):
-    """cif: the structure's text; energy_changes in eV/atom, negative towards stability; the rest as for generation.
+    """model: a name of `core.workflows.methods`; cif: the structure's text
+
+    energy_changes in eV/atom, negative towards stability; the rest as for generation
 
     cells: how many times the start's content each result holds: a polymorph often needs a larger cell than the start's
     """
@@ -66,34 +70,36 @@ class StartState:
 
 def modify(params: ModifyParams, context: Context) -> dict[str, Any]:
     """Draw, judge and keep the polymorphs asked for, with the start's energies beside them. Raises UserError."""
-    model = modifier(params.model).drawn_by(params.sampler)
+    method = modifier(params.model, params.sampler)
     start = parse_start(params.cif, params.name)
     crystal = unpack_cells([start.cell])
     wishes = plan(params, start, crystal)
 
-    grown = {int(cell.natoms[0]): cell for cell in cells_asked(crystal, params.cells)}
-
-    def conditions(part: list[Wish]) -> Conditions:
-        asked = conditions_for([w.numbers for w in part], [w.group for w in part], [w.energy for w in part])
-        starts = concatenate([grown[len(w.numbers)] for w in part])
-        return replace(asked, start=encode(starts, model.cell))
+    method.check({wish.formula for wish in wishes})
 
     def moved(structure: Any, _: int) -> Mapping[str, Any]:
         found = change(crystal, from_structures([structure]))
         return {"displacement": found.displacement, "volume_change": found.volume, "same_as_start": found.same}
 
     state = evaluate_start(crystal, params, context)
-    keeper = Keeper(model, context.job_id, params, moved)
-    result = run_chain(wishes, conditions, params.steps, params.seed, keeper, context, params)
+    own = start_energy(method, crystal, state)
+    given = replace(crystal, energy=torch.tensor([math.nan if own is None else own], dtype=torch.float64))
+    grown = {int(cell.natoms[0]): cell for cell in cells_asked(given, params.cells)}
+    keeper = Keeper(method.about, context.job_id, params, moved)
+    result = run_chain(method, wishes, params.steps, params.seed, keeper, context, params, grown)
     return result | ({"start": _told(state)} if state else {})
 
 
-def modifier(name: str) -> LoadedModel:
-    """A model for modification. Raises UserError."""
-    model = load_model(name)
-    if model.row.task != "modification":
-        raise UserError(f"{name} generates structures; choose a model for modification.")
-    return model
+def start_energy(method: Method, crystal: Crystals, state: StartState | None = None) -> float | None:
+    """The start's formation energy on the method's scale, eV/atom: by the run's potential where that is the scale."""
+    if state is not None and state.method == method.about.energy_method and state.formation is not None:
+        return state.formation
+    return method.start_energy(crystal)
+
+
+def modifier(name: str, sampler: str = "") -> Method:
+    """A method for modification. Raises UserError."""
+    return method_for("modification", name, sampler)
 
 
 def plan(params: ModifyParams, start: Record, crystal: Crystals) -> list[Wish]:
@@ -108,7 +114,10 @@ def plan(params: ModifyParams, start: Record, crystal: Crystals) -> list[Wish]:
     asked = itertools.product(
         contents, params.space_groups or (None,), params.energy_changes or (None,), range(params.count)
     )
-    return [Wish(i, numbers, formula, group, change) for i, ((numbers, formula), group, change, _) in enumerate(asked)]
+    return [
+        Wish(i, numbers, formula, group, change, "", k)
+        for i, ((numbers, formula), group, change, k) in enumerate(asked)
+    ]
 
 
 def cells_asked(crystal: Crystals, cells: Sequence[int]) -> list[Crystals]:
@@ -137,9 +146,9 @@ def parse_start(text: str, name: str) -> Record:
     return record
 
 
-def sites_of(model: LoadedModel) -> int:
-    """How many atoms a cell may have for this model."""
-    return min(MAX_SITES, int(getattr(model.network, "max_sites", 0) or MAX_SITES))
+def sites_of(method: Method) -> int:
+    """How many atoms a cell may have for this method."""
+    return min(MAX_SITES, method.about.max_sites or MAX_SITES)
 
 
 def check_size(natoms: int, name: str, most: int = MAX_SITES) -> None:

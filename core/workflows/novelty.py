@@ -14,7 +14,6 @@ from core.evaluation.pool import MatchPool, cells_of
 from core.evaluation.reduction import Cell
 from core.workflows.context import UserError
 from core.workflows.datasets import get_dataset, load_tensors
-from core.workflows.models import LoadedModel
 from core.workflows.store import store
 from db import datasets as dataset_rows
 from db.tables import Dataset
@@ -54,10 +53,10 @@ class Known:
 class Novelty:
     """What a model learned from, where it is still in the store, and the datasets named beside it."""
 
-    def __init__(self, model: LoadedModel, compare: Sequence[str] = ()) -> None:
-        """Raises UserError for a dataset to compare with that is not there."""
+    def __init__(self, learned_from: str, compare: Sequence[str] = ()) -> None:
+        """learned_from: a dataset's hash, "" for none. Raises UserError where one to compare with is not there."""
         chosen = {d.name: Known(d.name, load_tensors(d)) for d in check_compare(compare)}
-        learned = _learned_from(model)
+        learned = _learned_from(learned_from)
         self.known = ({learned.name: learned} if learned else {}) | chosen
 
     def new_against(self, cell: Cell, formula: str, pool: MatchPool | None = None) -> Mapping[str, bool]:
@@ -65,9 +64,9 @@ class Novelty:
         return {name: not known.family(formula).holds(cell, pool) for name, known in self.known.items()}
 
 
-def _learned_from(model: LoadedModel) -> Known | None:
+def _learned_from(digest: str) -> Known | None:
     with store().session() as session:
-        dataset = dataset_rows.find_dataset(session, str(model.row.card.get("dataset_hash", "")))
+        dataset = dataset_rows.find_dataset(session, digest) if digest else None
     if dataset is None:
         return None
     try:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from core.workflows.context import UserError
-from core.workflows.models import list_models
+from core.workflows.recorded import method_here
 from core.workflows.store import store
 from db import hulls as hull_rows
 
@@ -33,7 +33,8 @@ class RecordedRun:
 def recorded_run(path: Path, run: str = "") -> RecordedRun:
     """A run of a manifest.json, or of the bundle.zip that holds it; `run` may be left out where there is one alone.
 
-    The model is found by the hash of its weights, whatever its name is here. Raises UserError.
+    The model is found by the hash of its weights, a dataset of templates by that of its content, whatever the name is
+    here. Raises UserError.
     """
     manifest = _read(path)
     runs = {k: v for k, v in _mapping(manifest.get("runs")).items() if _mapping(v).get("kind") in KINDS}
@@ -47,7 +48,7 @@ def recorded_run(path: Path, run: str = "") -> RecordedRun:
     recorded = runs[run]
     params = _mapping(recorded.get("params"))
     known = _mapping(_mapping(manifest.get("models")).get(str(params.get("model"))))
-    name = _model_here(str(params.get("model")), str(known.get("weights_sha256") or ""))
+    name = method_here(str(params.get("model")), known)
     notes = [] if name == params.get("model") else [f"The model {params.get('model')} is called {name} here."]
     params |= {"model": name}
     if "hull" in params:
@@ -72,19 +73,6 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise UserError(f"{path.name} is no manifest.json of a bundle, nor a zip that holds one.")
     return values
-
-
-def _model_here(name: str, digest: str) -> str:
-    """The name of the model with these weights. Raises UserError where it is not here."""
-    models = list_models()
-    here = next((m for m in models if m.name == name), None)
-    if here is not None and digest in ("", here.hash):
-        return name
-    found = next((m.name for m in models if digest and m.hash == digest), None)
-    if found is None:
-        other = " (the one of that name has other weights)" if here is not None else ""
-        raise UserError(f"The model {name} of this run is not here{other}: add it with `./run cli models add`.")
-    return found
 
 
 def _hull_here(wanted: Mapping[str, Any], notes: list[str]) -> int | None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import time
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
 from torch import nn
 
+from core.data.pairs import fits_ahead
 from core.data.tensors import TRAIN, TensorData
 from core.models.checkpoint import CheckpointError, save_model
 from core.models.registry import build_network
@@ -72,6 +74,9 @@ def train(params: TrainParams, context: Context) -> dict[str, Any]:
     plan = check_params(params)
     dataset = get_dataset(params.dataset)
     data = load_tensors(dataset)
+    if plan.task == "modification" and context.device.startswith("cuda") and data.fits is None:
+        context.progress(0.0, "Fitting pairs of polymorphs to one another")  # a GPU would wait for them in every epoch
+        data = replace(data, fits=fits_ahead(data, os.cpu_count() or 1))
     try:
         learning, validation = make_sources(plan, data)
     except ValueError as error:

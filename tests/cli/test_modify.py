@@ -26,6 +26,7 @@ MODEL = ("modify", "--model", "starter-modifier")
         (SALT, ["--structure", "2"], "holds 1 structures"),
         (SALT, ["--space-group", "300"], "300"),
         (SALT, ["--count", "0"], "must be 1 or more"),
+        (SALT, ["--cells", "1", "9"], "9 times that is 72; 64 can be drawn"),
         (SALT, ["--compare", "gone", "--count", "1", "--relax"], "There is no dataset 'gone'"),
     ],
 )  # fmt: skip
@@ -62,5 +63,5 @@ def test_a_structure_of_any_format_is_modified(starter: Path, tmp_path: Path) ->
     assert made["start"]["method"] == "CHGNet-0.3.0"  # type: ignore[index]
     with (tmp_path / "out" / "candidates.csv").open(newline="") as file:
         assert [(r["formula"], r["natoms"]) for r in csv.DictReader(file)] == [("Ti1C1", "2")] * 2
-    again = cli(starter, *MODEL, str(tmp_path / "POSCAR"), "--count", "1", "--steps", "2")
-    assert again["candidates"] == 1
+    again = cli(starter, *MODEL, str(tmp_path / "POSCAR"), "--count", "1", "--steps", "2", "--cells", "1", "3")
+    assert again["candidates"] == 2

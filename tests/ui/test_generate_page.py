@@ -112,7 +112,7 @@ def test_more_like_this_asks_for_the_same_with_another_seed(starter: Path) -> No
     )
     app = open_page("generate", **url_of(wanted))
     assert start(app) == replace(wanted, seed=1)
-    listed = replace(FEW, energies=(-0.4, 0.25), potential=None)
+    listed = replace(FEW, energies=(-0.4, 0.25), potential=None, hold_group=False)
     app = open_page("generate", **url_of(listed))
     assert start(app) == replace(listed, seed=1)
 
@@ -308,4 +308,31 @@ def test_a_cancelled_run_is_placed_as_far_as_it_got(starter: Path) -> None:
         assert found["place"].about.startswith("of what it has done: ")
     else:
         assert found["place"].about == "ended before anything was placed"
-    assert found["place"].state == "waiting"
+    assert found["place"].state == ("stopped" if found["energies"].state == "done" else "waiting")
+
+
+def test_substitution_is_chosen_like_a_model(starter: Path) -> None:
+    """By the list, by a link with its name, and again by a run's own link; its answers are few and say of what."""
+    app = open_page("generate", model="substitution:starter", formula="Ta9B31")
+    picker = next(s for s in app.selectbox if s.label == "Model")
+    assert picker.options == ["starter-generator", "substitution in starter"]
+    assert picker.value == "substitution:starter"
+    assert "Known structures of this dataset with the new elements put in" in said(app)
+    assert "starter holds no structure of the same pattern" in said(app)
+    assert not [n for n in app.number_input if n.label.startswith("Steps")]
+    next(b for b in app.button if b.label == "Generate 8 candidates").click().run()
+    assert "there is nothing to exchange elements in. Choose another composition" in app.error[0].value
+    box(app, "Composition").set_value("Ta2B4").run()
+    params = start(app)
+    assert (params.model, params.formulas, params.steps, params.sampler) == (
+        "substitution:starter", ("Ta2B4",), 1, "",
+    )  # fmt: skip
+    assert start(open_page("generate", **url_of(params))) == replace(params, seed=1)
+    scarce = GenerateParams("substitution:starter", ("Ta1W1B6",), (191, 12), count=300)
+    run = run_of("generate", scarce)
+    result = generate(scarce, run)
+    with store().session() as session:
+        jobs.update_job(session, run.job_id, status="done", result=result)
+    app = open_page("generate", job=str(run.job_id))
+    assert f"{result['missing']} candidates fewer than asked for: there are no more templates" in said(app)
+    assert "substitution in starter: Ta1W1B6; 2 space groups; 300 each" in said(app)

@@ -122,7 +122,20 @@ def test_an_evaluation_is_started(starter: Path, monkeypatch: pytest.MonkeyPatch
     button(app, "Evaluate")
     job = queue.get(int(param(app, "job")))
     expected = EvaluateParams(NAME, dataset="starter", split="val", matcher="field", limit=20)
-    assert (job.kind, job.params["conditions"]) == ("evaluate", list(expected.conditions))
-    assert {**job.params, "conditions": (), "data": ()} == {**asdict(expected), "conditions": (), "data": ()}
+    assert (job.kind, job.params) == ("evaluate", json.loads(json.dumps(asdict(expected))))
     assert "Evaluate starter" in said(app)
     assert "Cancel" in labels(app)
+
+
+def test_substitution_is_listed_and_evaluated(starter: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queue, "tick", lambda: None)
+    app = open_page("models", model="substitution:starter")
+    table = app.dataframe[0].value
+    assert table["model"].tolist()[-1] == "substitution in starter"
+    assert "### substitution in starter" in said(app)
+    assert not {"Rename", "Delete", "Download"} & set(labels(app))
+    app = open_page("models", model="substitution in starter", show="evaluations")
+    next(b for b in app.button_group if b.label == "Task").set_value("modification")
+    button(app, "Evaluate")
+    job = queue.get(int(param(app, "job")))
+    assert (job.params["model"], job.params["task"], job.params["steps"]) == ("substitution:starter", "modification", 1)

@@ -11,7 +11,7 @@ from pymatgen.core import Lattice, Structure
 from sqlalchemy import delete
 from streamlit.testing.v1 import AppTest
 
-from core.crystals import pack_cells
+from core.crystals import pack_cells, to_structures
 from core.data.starts import crystals_of
 from core.export.bundle import cif_text
 from core.jobs import queue
@@ -158,15 +158,23 @@ def test_wishes_are_in_the_url_and_become_a_job(starter: Path, monkeypatch: pyte
 
     monkeypatch.setattr(queue, "submit", submit)
     app = open_start(
-        cif_text(SALT, {}), groups="225, 191", changes="-0.1, -0.2", count="3", relax="none", cell="primitive"
+        cif_text(SALT, {}),
+        groups="225, 191",
+        changes="-0.1, -0.2",
+        count="3",
+        relax="none",
+        cell="primitive",
+        cells="1,2",
     )
     assert app.text_input(key="ask-groups").value == "225, 191"
     app.number_input(key="ask-count").set_value(2).run()
     assert param(app, "count") == "2"
-    next(b for b in app.button if b.label == "Draw 8 candidates").click().run()
+    assert param(app, "cells") == "1,2"
+    next(b for b in app.button if b.label == "Draw 16 candidates").click().run()
     (params,) = asked
     assert (params.space_groups, params.energy_changes, params.count) == ((191, 225), (-0.1, -0.2), 2)
     assert params.relax == "none"
+    assert params.cells == (1, 2)
     assert "Ti" in params.cif
     assert list(app.query_params) == ["job"]
 
@@ -234,3 +242,26 @@ def test_with_both_relaxed_every_column_is_of_the_relaxed_state(run: int) -> Non
     assert facts(app)["volume"] == "+10.0 %"
     counts = {m.label: m.value for m in app.metric}
     assert counts["polymorphs below the start"] == "0"
+
+
+def test_substitution_is_a_modifier_too(starter: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queue, "tick", lambda: None)
+    app = open_start(cif_of(TIB2), model="substitution:starter")
+    assert "as TiB2 (A1B2): there is nothing to exchange elements in" in said(app)
+    data = load_tensors(get_dataset("starter"))
+    row = next(i for i in range(len(data)) if data.crystals[[i]].formula(0) == "Ta2B4")
+    known = to_structures(data.crystals[[row]])[0]
+    app = open_start(cif_text(known, {}), model="substitution:starter")
+    assert next(s for s in app.selectbox if s.label == "Model").value == "substitution:starter"
+    assert "substitution in starter learned from" in said(app)
+    assert "is not known" not in said(app), "it is a structure of the dataset, which knows its energy"
+    assert not [n for n in app.number_input if n.label.startswith("Steps")]
+    next(b for b in app.button if b.label == "Draw 8 candidates").click().run()
+    job = queue.get(int(param(app, "job")))
+    assert (job.params["model"], job.params["steps"], job.params["energy_changes"]) == (
+        "substitution:starter", 1, [-0.1],
+    )  # fmt: skip
+    strange = known.copy()
+    strange.replace_species({"Ta": "Cs"})
+    app = open_start(cif_text(strange, {}), model="substitution:starter")
+    assert "The change asked for is left out" in said(app)

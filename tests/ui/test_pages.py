@@ -10,6 +10,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from core.jobs import queue
+from core.workflows.datasets import delete_dataset
 from core.workflows.generate import GenerateParams, candidates_of, generate
 from core.workflows.hulls import get_hull
 from core.workflows.models import delete_model, list_models
@@ -229,7 +230,9 @@ def test_a_relaxed_candidate_stands_on_the_hull(run: int) -> None:
     assert "no discovery yet" in said(app)
 
 
-def test_modify_without_a_model_leads_to_training(starter: Path) -> None:
+def test_without_a_model_there_are_templates_and_without_any_data_training(starter: Path) -> None:
     for model in list_models():
         delete_model(model.name)
+    assert next(s for s in open_page("generate").selectbox if s.label == "Model").options == ["substitution in starter"]
+    delete_dataset("starter")
     assert "no model for modification yet" in said(open_page("modify"))

@@ -164,3 +164,12 @@ def test_passes_are_those_of_the_shorter_budget() -> None:
     assert passes_in(TrainParams("d", "n", minutes=5), cost) == pytest.approx(30)
     assert passes_in(TrainParams("d", "n", minutes=5, steps=100, batch=50), cost) == pytest.approx(5)
     assert passes_in(TrainParams("d", "n"), cost) is None
+
+
+def test_curves_of_a_card_are_steps_and_numbers_whatever_a_stranger_wrote() -> None:
+    kept = {"loss": [[1, 0.5], [20, 0.25]], "validation_loss": [[20, 0.3]]}
+    assert model_card.curves({"curves": kept}) == {"loss": [(1, 0.5), (20, 0.25)]}, "one point is no curve"
+    broken: list[object] = [None, [1], ["x", 2], [3, float("nan")], [True, 1.0], {"step": 1}]
+    assert model_card.curves({"curves": {"loss": [*broken, [4, 0.1], [5, 0.2]]}}) == {"loss": [(4, 0.1), (5, 0.2)]}
+    for wrong in (None, [], "loss", {"loss": 5}, {"loss": [[1, 2]] * 10_000}):
+        assert sum(map(len, model_card.curves({"curves": wrong}).values())) <= 1000

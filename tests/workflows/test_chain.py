@@ -14,7 +14,8 @@ from core.workflows.design_cost import cost_of
 from core.workflows.experiments import TA_W_B, as_csv, table_of
 from core.workflows.generate import GenerateParams, check_params, generate, plan
 from core.workflows.hulls import get_hull, place_candidates
-from core.workflows.models import load_model
+from core.workflows.methods import find_method
+from core.workflows.relax import trajectory_path
 from core.workflows.store import store
 from db import candidates as rows
 from db.tables import Candidate, Relaxation
@@ -84,7 +85,7 @@ def test_stopped_while_relaxing_it_keeps_what_is_done_and_repeats_nothing(
     assert len(candidates) == 6
     assert 2 <= len(relaxed) < len(able(candidates))
     stamps = {r.candidate_id: (r.created_at, r.total_after) for r in relaxed}
-    monkeypatch.setattr("core.workflows.design.draw", lambda *_: pytest.fail("nothing is drawn again"))
+    monkeypatch.setattr("core.workflows.methods.Trained.draw", lambda *_: pytest.fail("nothing is drawn again"))
     result = generate(PARAMS, run)
     again = {r.candidate_id: (r.created_at, r.total_after) for r in made(run.job_id)[1]}
     assert len(again) == result["relaxed"] + result["failed"] == len(able(candidates))
@@ -191,10 +192,26 @@ def test_the_stages_and_what_they_cost(starter: Path) -> None:
     assert stages_of(Chain()) == ("draw", "judge")
     assert stages_of(PARAMS) == ("draw", "judge", "relax", "place")
     assert stages_of(replace(PARAMS, relax="none")) == ("draw", "judge", "energies", "place")
-    model = load_model("starter-generator")
+    model = find_method("starter-generator")
     sizes = [len(w.numbers) for w in plan(PARAMS)]
     cost, double = (cost_of(model, s, 6, PARAMS) for s in (sizes, sizes * 2))
     assert double.total_s == pytest.approx(2 * cost.total_s, rel=0.01)
     assert cost_of(model, sizes, 12, PARAMS).draw_s > cost.draw_s
     assert cost_of(model, sizes, 6, replace(PARAMS, relax="none")).relax_s < cost.relax_s
     assert cost_of(model, sizes, 6, replace(PARAMS, potential=None)).relax_s == 0
+
+
+def test_the_same_template_is_relaxed_once_and_every_candidate_has_what_came_of_it(starter: Path) -> None:
+    energies = (-0.7, -0.701, -0.702)
+    params = replace(
+        PARAMS, model="substitution:starter", formulas=("Ta2B4",), space_groups=(), energies=energies, count=1
+    )
+    run = run_of("generate", params)
+    result = generate(params, run)
+    candidates, relaxed = made(run.job_id)
+    assert len(candidates) == 3
+    assert len({c.cell for c in candidates}) == 1
+    assert result["relaxed"] == len(relaxed) == 3
+    assert len({(r.steps, r.formation_after, r.cell) for r in relaxed}) == 1
+    assert "3 of 4 · relaxing 1 of 1 that can be" in " | ".join(run.messages)
+    assert all(trajectory_path(run.folder, c.id).is_file() for c in candidates)

@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 import torch
 
-from core.crystals import Crystals, wrap
+from core.crystals import wrap
 from core.evaluation.report import SIZES
 from core.workflows import evaluate as workflow
 from core.workflows import evaluation_targets
 from core.workflows.context import Cancelled, Context, UserError
 from core.workflows.datasets import get_dataset, load_tensors
-from core.workflows.evaluate import EvaluateParams, evaluate, narrowed
-from core.workflows.evaluation_drawers import Asked, conditions_of, find_drawer
-from core.workflows.evaluation_targets import find_targets
+from core.workflows.evaluate import EvaluateParams, answering, evaluate, narrowed, told
+from core.workflows.evaluation_targets import Targets, find_targets
 from core.workflows.imports import ImportParams, import_files
+from core.workflows.method import About, Asked, Drawn
 from core.workflows.models import load_model
 from tests.conftest import TestContext
 from tests.data.test_readers import GOOD
@@ -64,33 +64,37 @@ def write(tmp_path: Path) -> Callable[..., tuple[str, ...]]:
 
 
 class Echo:
-    """Answers what is asked: every target itself, its origin and axes changed; every second sample is torn apart."""
+    """Answers every target itself, its origin and axes changed; every second sample is torn apart.
 
-    name, hash, task, method = "echo", "0" * 8, "generation", "M"
+    It is not told the targets: it knows them, and which of them is meant by the seed.
+    """
 
-    def __init__(self, second_sample_broken: bool = False, refused: str = "") -> None:
-        self.broken, self.refused, self.calls = second_sample_broken, refused, 0
+    about = About("echo", "0" * 8, "generation", "M")
 
-    def refuses(self, target: Crystals) -> list[str]:
-        return [self.refused] * len(target)
+    def __init__(self, targets: Targets, second_sample_broken: bool = False) -> None:
+        self.targets, self.broken, self.calls = targets, second_sample_broken, 0
 
-    def draw(self, asked: Asked, steps: int, context: Context) -> tuple[Crystals, list[int]]:
+    def refuses(self, asked: Asked) -> list[str]:
+        return [""] * len(asked)
+
+    def draw(self, asked: Asked, steps: int, context: Context) -> Drawn:
         self.calls += 1
-        frac = wrap(asked.target.frac + 0.37) * asked.target.mask[:, :, None]
-        lattice = asked.target.lattice.flip(-1)
+        target = self.targets[torch.tensor(asked.seeds) % len(self.targets)]
+        frac = wrap(target.frac + 0.37) * target.mask[:, :, None]
+        lattice = target.lattice.flip(-1)
         if self.broken:
             lattice = lattice * torch.tensor([torch.nan if k % 2 else 1.0 for k in asked.sample])[:, None, None]
-        return replace(asked.target, frac=frac, lattice=lattice), list(range(len(asked.sample)))
+        return Drawn(replace(target, frac=frac, lattice=lattice), list(range(len(asked))), [None] * len(asked))
 
 
-def use(monkeypatch: pytest.MonkeyPatch, drawer: object) -> None:
-    monkeypatch.setattr(workflow, "find_drawer", lambda *_: drawer)
+def use(monkeypatch: pytest.MonkeyPatch, method: object) -> None:
+    monkeypatch.setattr(workflow, "answering", lambda *_: method)
 
 
 def test_a_model_that_answers_the_targets_finds_them_all(
     starter: Path, context: TestContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    use(monkeypatch, Echo(second_sample_broken=True))
+    use(monkeypatch, Echo(find_targets((), "starter", "val", False, "", context), second_sample_broken=True))
     result = evaluate(EvaluateParams("echo", dataset="starter", split="val", limit=40, samples=2), context)
     assert (result["targets"], result["match_rate"], result["match_rate_at_k"]) == (40, 1.0, 1.0)
     assert result["rms"] == pytest.approx(0, abs=1e-4)
@@ -110,10 +114,10 @@ def test_matchers_groups_and_parts_of_one_run(
     class Stretched(Echo):
         """Beyond the paper's tolerance of lengths and within the field's; cubic ones have lost their group."""
 
-        def draw(self, asked: Asked, steps: int, context: Context) -> tuple[Crystals, list[int]]:
-            drawn = asked.target
+        def draw(self, asked: Asked, steps: int, context: Context) -> Drawn:
+            drawn = self.targets[torch.tensor(asked.seeds) % len(self.targets)]
             lattice = drawn.lattice * torch.tensor([1.0, 1.0, 1.36])
-            return replace(drawn, lattice=lattice), list(range(len(asked.sample)))
+            return Drawn(replace(drawn, lattice=lattice), list(range(len(asked))), [None] * len(asked))
 
     params = EvaluateParams("echo", dataset="starter", atoms=(4, 5), also=("field",), limit=40)
     targets = find_targets((), "starter", "", False, "", context)
@@ -123,12 +127,12 @@ def test_matchers_groups_and_parts_of_one_run(
         i for i, n in enumerate(data.crystals.natoms.tolist()) if 4 <= n <= 5
     ]
     assert {int(data.formula[i]) % 2 for i in even.tolist()} == {0}
-    use(monkeypatch, Echo())
+    use(monkeypatch, Echo(narrowed(targets, replace(params, formulas="even"))))
     result = evaluate(replace(params, formulas="even"), context)
     assert result["match_rate"] == result["also"]["field"]["match_rate"] == 1.0
     assert result["in_group"]["asked"] == 40
     assert result["in_group"]["share"] > 0.95  # a mirror image of a chiral one has another group
-    use(monkeypatch, Stretched())
+    use(monkeypatch, Stretched(narrowed(targets, params)))
     result = evaluate(params, context)
     assert result["match_rate"] < result["also"]["field"]["match_rate"]
     assert result["in_group"]["share"] < 0.95
@@ -143,7 +147,7 @@ def test_what_was_judged_before_an_interruption_is_not_drawn_again(
     starter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     params = EvaluateParams("echo", dataset="starter", limit=150)
-    use(monkeypatch, echo := Echo())
+    use(monkeypatch, echo := Echo(find_targets((), "starter", "", False, "", TestContext(tmp_path))))
     with pytest.raises(Cancelled):
         evaluate(params, TestContext(tmp_path / "job", stop_after=1))
     assert echo.calls == 1
@@ -190,15 +194,13 @@ def test_what_the_model_cannot_draw_is_a_miss(
 def test_conditions_are_given_only_where_they_are_asked_for_and_known(
     starter: Path, context: TestContext, write: Callable[..., tuple[str, ...]]
 ) -> None:
-    model = load_model("starter-generator")
     targets = find_targets(write(row("a", -3.0), row("b", None)), "", "", False, "M", context)
     target = targets[torch.arange(2)]
-    asked = Asked(target, None, (0, 0), (0, 1))
-    every = conditions_of(asked, ("composition", "space-group", "energy"), model)
+    every = told(target, None, ("composition", "space-group", "energy")).conditions()
     assert every.present.tolist() == [[True, True], [True, False]]
     assert every.group.tolist() == [136, 136]
     assert every.energy.tolist() == pytest.approx([-3.0, 0.0])
-    none = conditions_of(asked, ("composition",), model)
+    none = told(target, None, ("composition",)).conditions()
     assert none.present.any().item() is False
     assert none.group.tolist() == none.energy.tolist() == [0, 0]
     assert torch.equal(none.numbers, target.numbers)
@@ -215,9 +217,29 @@ def test_pairs_are_the_lowest_of_one_source(context: TestContext, write: Callabl
         (targets.labels[int(a)], targets.labels[int(b)]) for a, b in zip(targets.starts, targets.rows, strict=True)
     }
     assert found == {("mid", "low"), ("high", "low"), ("other", "other low")}
-    asked = Asked(targets[torch.arange(3)], targets.start(torch.arange(3)), (0,) * 3, (0,) * 3)
-    change = asked.target.energy - asked.start.energy  # type: ignore[union-attr]
+    change = told(targets[torch.arange(3)], targets.start(torch.arange(3)), ("energy",)).energy
     assert bool((change < 0).all())
+
+
+def test_pairs_of_different_cells_are_asked_in_a_common_one(
+    starter: Path, context: TestContext, write: Callable[..., tuple[str, ...]]
+) -> None:
+    """Six atoms and twelve; and the start, twice as large, is still found to be what it is."""
+    double = json.loads(row("low", -3.0))
+    double["geometry"][2] *= 2
+    double["composition"] = [2 * n for n in double["composition"]]
+    double["positions_fractional"] = [
+        [x, y, (z + up) / 2] for x, y, z in double["positions_fractional"] for up in (0, 1)
+    ]
+    files = write(json.dumps(double), row("small", -2.9))
+    targets = find_targets(files, "", "", True, "", context)
+    assert targets.natoms.tolist() == [12]
+    start = targets.start(torch.arange(1))
+    assert torch.equal(start.numbers.sort().values, targets[torch.arange(1)].numbers.sort().values)
+    result = evaluate(EvaluateParams("start", files), context)
+    assert (result["targets"], result["match_rate"], result["pairs_left_out"]) == (1, 1.0, 0)
+    modified = evaluate(EvaluateParams("starter-modifier", files, steps=2), context)
+    assert (modified["targets"], modified["problems"]) == (1, {"an element that the model never saw": 1})
 
 
 def test_the_start_is_the_answer_where_both_are_one_structure(
@@ -254,13 +276,13 @@ def test_a_modifier_is_given_the_start_in_its_own_order(starter: Path, context: 
     assert bool((energy[targets.starts] >= energy[targets.rows]).all())
     assert torch.equal(data.formula[targets.starts], data.formula[targets.rows])
     index = torch.arange(4)
-    asked = Asked(targets[index].trim(), targets.start(index).trim(), (0,) * 4, (0,) * 4)
-    conditions = conditions_of(asked, ("energy",), load_model("starter-generator"))
-    assert asked.start is not None
-    assert torch.equal(conditions.numbers, asked.start.numbers)
+    target, start = targets[index].trim(), targets.start(index).trim()
+    asked = told(target, start, ("energy",))
+    conditions = asked.conditions()
+    assert torch.equal(conditions.numbers, start.numbers)
     assert torch.equal(conditions.group, torch.zeros(4, dtype=torch.int64))
-    assert conditions.energy.tolist() == pytest.approx((asked.target.energy - asked.start.energy).tolist(), abs=1e-6)
-    assert conditions.start is not None
+    assert conditions.energy.tolist() == pytest.approx((target.energy - start.energy).tolist(), abs=1e-6)
+    assert asked.start is start
 
 
 @pytest.mark.parametrize(
@@ -315,7 +337,7 @@ def test_a_file_keeps_its_own_split(context: TestContext, write: Callable[..., t
     assert names == {"": ["a", "b", "c"], "train": ["a"], "val": ["b", "c"]}
 
 
-def test_drawers_are_found_by_name(starter: Path) -> None:
-    assert find_drawer("start", ()).task == "modification"
-    assert find_drawer("starter-generator", ()).task == "generation"
-    assert find_drawer("substitution:starter", ()).task == ""
+def test_methods_are_found_by_name(starter: Path) -> None:
+    assert answering("start").about.task == "modification"
+    assert answering("starter-generator").about.task == "generation"
+    assert answering("substitution:starter").about.task == ""

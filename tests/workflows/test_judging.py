@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,8 @@ from core.workflows.context import UserError
 from core.workflows.datasets import tensor_path
 from core.workflows.imports import ImportParams, import_files
 from core.workflows.judging import Keeper, Wish
-from core.workflows.models import LoadedModel, load_model
+from core.workflows.method import About
+from core.workflows.methods import find_method
 from core.workflows.novelty import check_compare
 from core.workflows.store import store
 from db import candidates as rows
@@ -46,10 +46,9 @@ def batch(*structures: Structure) -> Crystals:
     return concatenate([from_structures([s]) for s in structures]).to(dtype=torch.float32)
 
 
-def model_of(dataset_hash: str = "") -> LoadedModel:
-    """A model that learned from a dataset; it draws nothing here."""
-    row: Any = SimpleNamespace(name="m", energy_method="M", card={"dataset_hash": dataset_hash})
-    return SimpleNamespace(row=row)  # type: ignore[return-value]
+def model_of(dataset_hash: str = "") -> About:
+    """A model that learned from a dataset."""
+    return About("m", energy_method="M", dataset_hash=dataset_hash)
 
 
 def kept(job_id: int) -> list[Candidate]:
@@ -234,7 +233,7 @@ def test_what_a_model_learned_from_is_not_new(starter: Path) -> None:
     """Structures of the starter dataset itself, given to its model's keeper, are known."""
     from core.workflows.datasets import get_dataset, load_tensors
 
-    model = load_model("starter-generator")
+    model = find_method("starter-generator").about
     data = load_tensors(get_dataset("starter"))
     some = data.crystals[torch.arange(0, len(data), 400)]
     crystals = some[[v.valid for v in validity.judge(some, ())]][:4]

@@ -13,13 +13,14 @@ from pymatgen.core import Lattice, Structure
 from core.crystals import pack_cells, to_structures, unpack_cells
 from core.data.starts import crystals_of
 from core.energy.load import load_potential
+from core.evaluation.displacement import change
 from core.export.bundle import cif_text
 from core.workflows import starts
 from core.workflows.context import Cancelled, UserError
 from core.workflows.datasets import get_dataset, load_tensors
 from core.workflows.generate import candidates_of
 from core.workflows.modified import reached_of
-from core.workflows.modify import ModifyParams, modify, parse_start, start_of
+from core.workflows.modify import ModifyParams, cells_asked, modify, parse_start, start_of
 from core.workflows.store import store
 from db import candidates as rows
 from tests.conftest import TestContext
@@ -138,6 +139,27 @@ def test_drawing_alone_takes_no_energies(starter: Path) -> None:
     assert "start" not in modify(params, run)
     assert start_of(run.folder) is None
     assert [r.drawn for r in reached_of(run.job_id, None, "")] == [None, None]
+
+
+def test_results_of_several_cell_sizes_are_drawn_and_compared_with_the_start(starter: Path) -> None:
+    params = replace(PARAMS, potential=None, cells=(2, 1), count=1)
+    run = run_of("modify", params)
+    assert modify(params, run)["candidates"] == 2
+    with store().session() as session:
+        made = rows.get_candidates(session, candidates_of(run.job_id))
+    assert [(c.formula, c.natoms) for c in made] == [("Ti8C8", 16), ("Ti4C4", 8)]
+    assert all(c.displacement is not None and c.same_as_start is not None for c in made)
+    start = crystals_of(CARBIDE)
+    for cell in cells_asked(start, (1, 2, 3)):
+        found = change(start, cell)
+        assert (found.displacement, found.volume, found.same) == pytest.approx((0, 0, True), abs=1e-5)
+    for cells, words in (
+        ((9,), "9 times that is 72; 64 can be drawn"),
+        ((1, 1), "each asked for once"),
+        ((0,), "1, 2"),
+    ):
+        with pytest.raises(UserError, match=words):
+            modify(replace(params, cells=cells), run)
 
 
 def test_a_damaged_note_of_the_start_is_written_anew(starter: Path, tmp_path: Path) -> None:

@@ -26,6 +26,8 @@ from core.workflows.datasets import delete_dataset, get_dataset, list_datasets, 
 from core.workflows.export import bundle_folder, bundle_zip
 from core.workflows.generate import GenerateParams, candidates_of, generate, plan
 from core.workflows.imports import ImportParams, import_files
+from core.workflows.method import Wanted
+from core.workflows.methods import find_method
 from core.workflows.modify import ModifyParams, modify, parse_start
 from core.workflows.overview import overview
 from core.workflows.prototypes import PrototypeParams, build
@@ -112,10 +114,12 @@ def test_what_is_exported_is_what_came_in(tmp_path: Path, context: TestContext) 
     assert torch.equal(before.energy, after.energy)
     assert torch.equal(before.group, after.group)
     assert torch.equal(first.split, second.split)
-    export_dataset("one", tmp_path / "t.safetensors", tensors=True)
+    export_dataset("one", tmp_path / "t.safetensors", tensors=True, pairs=True)
     alone = read_tensors(tmp_path / "t.safetensors")
     assert torch.equal(alone.crystals[every].frac, before.frac)
     assert (alone.hash, alone.formulas) == (first.hash, first.formulas)
+    assert alone.fits is not None
+    assert len(alone.fits) == 1, "the one pair there is, whose atoms stand side by side"
     with safe_open(str(tmp_path / "t.safetensors"), "pt") as file:
         assert {"validation_pairs", "element_features", "operations", "split"} <= set(file.keys())
 
@@ -188,7 +192,8 @@ def test_candidates_are_made_judged_and_repeatable(starter: Path) -> None:
     assert {(c.formula, c.group_asked, c.energy_asked) for c in made[0]} == {
         (f, 191, e) for f in ("Ta1B2", "Ta2W2B4") for e in (-0.4, 0.1)
     }
-    assert sum(c.valid for c in made[0]) >= 8
+    assert sum(c.valid for c in made[0]) >= 4
+    assert {c.group_found for c in made[0]} == {191}, "held"
     for candidate in made[0]:
         if candidate.valid:
             neighbours = to_structures(unpack_cells([candidate.cell]))[0].get_all_neighbors(10)
@@ -229,12 +234,12 @@ def test_conditions_that_cannot_be_are_refused(changes: dict[str, object], words
 
 
 def test_what_the_model_never_saw_is_said(starter: Path) -> None:
-    model = models.load_model("starter-generator")
-    (sentence,) = models.unfamiliar(model, "Ta1W1B6", 8, [191], [-0.3])
+    model = find_method("starter-generator")
+    (sentence,) = model.unfamiliar(Wanted(("Ta1W1B6",), (191,), (-0.3,)))
     assert "no relative" in sentence
-    assert models.unfamiliar(model, "Ta1B2", 6, [191], [-0.3]) == []
-    assert "O" in models.unfamiliar(model, "TaO2", 6, [], [])[0]
-    assert len(models.unfamiliar(model, "Ta20B40", 60, [207], [-9.0])) == 3
+    assert model.unfamiliar(Wanted(("Ta2B4",), (191,), (-0.3,))) == []
+    assert "O" in model.unfamiliar(Wanted(("Ta2O4",)))[0]
+    assert len(model.unfamiliar(Wanted(("Ta20B40",), (207,), (-9.0,)))) == 3
 
 
 @pytest.mark.slow

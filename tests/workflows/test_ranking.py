@@ -1,0 +1,120 @@
+"""Of several crystals the best is kept: by a potential whose energies are known, and in an evaluation's report."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from core.crystals import Crystals
+from core.evaluation.report import Outcome, make_report, outcome_of, verdict_row
+from core.workflows.chain import Chain, check_chain
+from core.workflows.context import Context, UserError
+from core.workflows.evaluate import EvaluateParams, evaluate
+from core.workflows.generate import GenerateParams, candidates_of, generate
+from core.workflows.method import About, Asked, Drawn, asked_of
+from core.workflows.ranking import Judge, Ranked
+from tests.conftest import TestContext
+from tests.workflows.test_chain import made
+from tests.workflows.test_workflows import run_of
+
+NUMBERS = [5, 73]
+EDGES = (3.0, 3.6, 2.4, 3.3)  # Å, of sample 0, 1, …
+
+
+class Edges:
+    """Rocksalt-like cells; the sample says how large."""
+
+    about = About("edges", energy_method="Well")
+
+    def draw(self, asked: Asked, steps: int, context: Context) -> Drawn:
+        edge = torch.tensor([EDGES[k % 4] for k in asked.sample], dtype=torch.float64)
+        lattice = torch.eye(3, dtype=torch.float64) * edge[:, None, None]
+        frac = torch.tensor([[0.0, 0, 0], [0.5, 0.5, 0.5]], dtype=torch.float64).repeat(len(asked), 1, 1)
+        frac[[k % 4 == 2 for k in asked.sample], 1] = 0.01  # closer than 0.5 Å
+        crystals = Crystals(frac, lattice, asked.numbers, asked.group, asked.energy)
+        return Drawn(crystals, list(range(len(asked))), [None] * len(asked))
+
+
+@pytest.fixture
+def judge(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Judge:
+    """Its energies are (a − 3.4 Å)² eV/atom, and formation energies the same less 1."""
+
+    def evaluate(crystals: Crystals) -> Any:
+        return SimpleNamespace(energy=2 * (crystals.lattice[:, 0, 0] - 3.4) ** 2)
+
+    well = SimpleNamespace(name="Well", evaluate=evaluate)
+    monkeypatch.setattr("core.workflows.ranking.potential_for", lambda *_: well)
+    monkeypatch.setattr("core.workflows.ranking.load_references", lambda _: None)
+    monkeypatch.setattr("core.workflows.ranking.formation_energy", lambda e, c, _: e / c.natoms - 1)
+    return Judge("", 0, TestContext(tmp_path))
+
+
+def edges(drawn: Drawn) -> list[float]:
+    return drawn.crystals.lattice[:, 0, 0].tolist()
+
+
+def test_the_lowest_of_the_draws_is_kept_and_what_is_not_valid_comes_last(judge: Judge, tmp_path: Path) -> None:
+    context = TestContext(tmp_path)
+    asked = asked_of([NUMBERS] * 2, [None] * 2, [None] * 2, [0, 1], [5, 6])
+    assert edges(Ranked(Edges(), 2, judge).draw(asked, 1, context)) == [3.6, 3.3]  # type: ignore[arg-type]
+    assert edges(Ranked(Edges(), 4, judge).draw(asked, 1, context)) == [3.3, 3.3]  # type: ignore[arg-type]
+    wanted = asked_of([NUMBERS], [None], [0.16 - 1], [0], [5])  # what the edge of 3.0 Å has
+    assert edges(Ranked(Edges(), 4, judge).draw(wanted, 1, context)) == [3.0]  # type: ignore[arg-type]
+    start = Edges().draw(asked[torch.tensor([0])], 1, context).crystals
+    below = replace(wanted, energy=torch.tensor([-0.1]), start=replace(start, energy=torch.tensor([-0.74])))
+    assert edges(Ranked(Edges(), 4, judge).draw(below, 1, context)) == [3.0]  # type: ignore[arg-type]
+    other = Edges()
+    other.about = About("edges", energy_method="AFLOW")
+    assert edges(Ranked(other, 4, judge).draw(wanted, 1, context)) == [3.3], "another scale"  # type: ignore[arg-type]
+
+
+def test_a_ranking_takes_a_potential() -> None:
+    with pytest.raises(UserError, match="says a potential"):
+        check_chain(Chain(draws=2))
+    with pytest.raises(UserError, match="1 to 100 crystals"):
+        check_chain(Chain(draws=0, potential=""))
+
+
+def test_a_run_keeps_one_of_several(starter: Path) -> None:
+    params = GenerateParams("substitution:starter", ("Ta2B4",), count=2, draws=3, potential="chgnet", relax="none")
+    run = run_of("generate", params)
+    result = generate(params, run)
+    assert result["candidates"] == 2
+    plain = run_of("generate", params)
+    generate(replace(params, count=6, draws=1), plain)
+    every, kept = made(plain.job_id), made(run.job_id)
+    for i, best in enumerate(kept[0]):
+        three = [c for c in every[0] if c.index // 3 == i]
+        energies = {r.candidate_id: r.total_before for r in every[1] if r.total_before is not None}
+        lowest = min(three, key=lambda c: energies.get(c.id, math.inf))
+        assert best.cell == lowest.cell
+    assert generate(params, run)["candidates"] == len(candidates_of(run.job_id)) == 2, "gone on with, it is the same"
+
+
+def test_the_report_says_how_often_the_first_of_a_ranking_is_right() -> None:
+    outcomes = [
+        Outcome(0, "a", 4, 2, 225, (True, True), (None, 0.1), also={"field": (0.2, 0.1)}, ranked=1),
+        Outcome(1, "b", 4, 2, 225, (True, True), (0.2, None), also={"field": (0.2, None)}, ranked=1),
+        Outcome(2, "c", 4, 2, 225, (False, False), (None, None), also={"field": (None, None)}, ranked=None),
+    ]
+    assert [outcome_of(verdict_row(o)) for o in outcomes] == outcomes
+    report = make_report(outcomes, 2)
+    assert report.ranked is not None
+    assert (report.ranked.matched, report.ranked.rms, report.ranked.also) == (1, 0.1, {"field": pytest.approx(1 / 3)})
+    assert (report.match_rate, report.match_rate_at_k) == (pytest.approx(1 / 3), pytest.approx(2 / 3))
+    assert make_report([replace(o, ranked=None) for o in outcomes], 2).ranked is None
+
+
+def test_an_evaluation_ranks(starter: Path, tmp_path: Path) -> None:
+    params = EvaluateParams(
+        "substitution:starter", dataset="starter", split="val", limit=6, samples=2, atoms=(4, 5), rank_by="chgnet"
+    )
+    result = evaluate(params, TestContext(tmp_path))
+    assert result["rank_by"].startswith("CHGNet")
+    assert result["ranked"]["match_rate"] <= result["match_rate_at_k"]
