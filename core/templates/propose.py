@@ -3,7 +3,13 @@
 Candidates (`candidates`) have the target's stoichiometry pattern and its number of atoms, else a divisor of it; the
 ranker (`ranker`) says how likely each is to be the crystal asked for. Without its file the nearest in Pettifor's order
 (the Mendeleev number; Pettifor, Solid State Commun. 51, 31, 1984) comes first. Volumes are scaled by fitted atomic
-ones.
+ones; no matcher sees that, since it scales them too.
+
+Measured on held-out formulas of mp_polymorphs, the first and the best of five by the paper's matcher: with composition,
+group and energy given 78.7 and 85.0 % by plain distance, 80.7 and 86.7 % by the ranker (300 structures of 4 to 20
+atoms); 55.3 and 62.7, 63.3 and 66.7 % (150 of 21 to 60). Of composition alone 71.3 and 82.0, 70.3 and 83.7 %; 48.7 and
+60.7, 56.7 and 64.0 %. Shared-out orbits (`regroup`) are 0.7 points of that up to 20 atoms and 1.3 above. No template of
+the pattern matches for about a tenth of the structures up to 20 atoms and four tenths above.
 """
 
 from __future__ import annotations
@@ -24,6 +30,7 @@ from core.templates.regroup import regroup, regrouped_crystals
 HALF = 10.0  # places in Pettifor's order at which confidence is one half, without a ranker
 REGROUPED, SHARED_HALF = 0.8, 3.0  # confidence of a regrouped template at no cost, and the cost at which it halves
 KNOWN = 0.95  # confidence of a structure of the formula itself with the group and energy asked for
+ALONE = 0.1  # of what is left of confidence where there is only the formula itself: on carbon_24 7 % are right
 CLOSE = 0.02  # eV/atom that are the same energy
 SAME = 0.98  # likeness of one template with itself, its elements exchanged in ways that are the same
 
@@ -65,9 +72,11 @@ def propose(
     own = library.formulas.get(asked.key)
     known = known_ones(library, asked, own)
     candidates = find_candidates(library, asked, own)
-    if not len(candidates):
+    alone = not len(candidates)
+    if alone:
         known, candidates = candidates, find_candidates(library, asked)
     chosen, confidence = choose(library, asked, candidates, count, ranker or shipped())
+    confidence = confidence * (ALONE if alone else 1)
     crystals = [built(library, asked, known, np.arange(len(known))), built(library, asked, candidates, chosen)]
     places = [known.places, candidates.places[chosen]]
     sure = [KNOWN * (1 - KNOWN) ** np.arange(len(known)), confidence * (1 - KNOWN) ** len(known)]
