@@ -6,8 +6,8 @@ ranker (`ranker`) says how likely each is to be the crystal asked for. Without i
 ones; no matcher sees that, since it scales them too.
 
 Measured on held-out formulas of mp_polymorphs, the first and the best of five by the paper's matcher: with composition,
-group and energy given 78.7 and 85.0 % by plain distance, 80.7 and 86.7 % by the ranker (300 structures of 4 to 20
-atoms); 55.3 and 62.7, 63.3 and 66.7 % (150 of 21 to 60). Of composition alone 71.3 and 82.0, 70.3 and 83.7 %; 48.7 and
+group and energy given 79.4 and 85.2 % by plain distance, 81.6 and 86.8 % by the ranker (500 structures of 4 to 20
+atoms); 55.3 and 62.7, 63.3 and 66.7 % (150 of 21 to 60). Of composition alone 69.8 and 82.4, 72.6 and 84.2 %; 48.7 and
 60.7, 56.7 and 64.0 %. Shared-out orbits (`regroup`) are 0.7 points of that up to 20 atoms and 1.3 above. No template of
 the pattern matches for about a tenth of the structures up to 20 atoms and four tenths above.
 """
