@@ -12,7 +12,7 @@ import numpy as np
 
 from core.templates.library import Library, count_elements, describe, formula_key, pettifor
 
-MOST = 64  # looked at closely
+MOST = 64  # looked at closely: a few ms; past fifty, templates have nothing more to give
 OTHERS = 16  # of them of another group than the one asked for
 ENERGY_SCALE = 0.1  # eV/atom that weigh as much as one place in Pettifor's order for every element
 _ORDERS = 120  # assignments of elements of equal count at most

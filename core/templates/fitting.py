@@ -108,23 +108,22 @@ def calibrate(ranker: Ranker, questions: Sequence[Question]) -> None:
     best, right = first_choices(ranker, questions)
     if not 0 < float(right.sum()) < len(right):
         return
-    scale, shift = torch.ones(1, requires_grad=True), torch.zeros(1, requires_grad=True)
-    optimizer = torch.optim.LBFGS([scale, shift], max_iter=100)
+    stretch, shift = torch.zeros(1, requires_grad=True), torch.zeros(1, requires_grad=True)
+    optimizer = torch.optim.LBFGS([stretch, shift], max_iter=100, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
         optimizer.zero_grad()
-        value = torch.nn.functional.binary_cross_entropy_with_logits(best * scale + shift, right)
+        value = torch.nn.functional.binary_cross_entropy_with_logits(best * stretch.exp() + shift, right)
+        value = value + 0.01 * stretch.square().sum()  # it stays finite and the order what it is
         value.backward()
         return value
 
     optimizer.step(loss)
-    if not 0.2 < float(scale) < 5:  # too few questions to tell
-        return
     last = ranker.head[-1]
     assert isinstance(last, nn.Linear)
     with torch.no_grad():
-        last.weight *= scale
-        last.bias.copy_(last.bias * scale + shift)
+        last.weight *= stretch.exp()
+        last.bias.copy_(last.bias * stretch.exp() + shift)
 
 
 def first_choices(ranker: Ranker, questions: Sequence[Question]) -> tuple[Tensor, Tensor]:
