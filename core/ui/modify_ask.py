@@ -9,7 +9,7 @@ from core.cli.common import duration
 from core.crystals import Crystals, unpack_cells
 from core.export.bundle import cif_text
 from core.jobs import queue
-from core.ui.conditions import model_picker, parse_energies, sampler_picker, usable_method
+from core.ui.conditions import model_picker, parse_energies, sampler_picker, show_how, usable_method
 from core.ui.devices import devices
 from core.ui.group_input import group_input
 from core.ui.widgets import counted, go, plain, selected, sentences
@@ -44,6 +44,7 @@ def modifier_picker(models: list[str]) -> Method:
     """A model for modification; in the URL. Raises UserError."""
     name = model_picker(models)
     _remember("model", name, models[0])
+    show_how(name)
     return usable_method("modification", name)
 
 
