@@ -55,8 +55,10 @@ def test_training_runs_with_torch_and_numpy_alone() -> None:
     """The networks, samplers and the loop import on a machine without pymatgen, matgl, ase, pandas or a database."""
     code = """
 import sys
-for name in ("pymatgen", "matgl", "ase", "pandas", "mendeleev", "sqlalchemy", "streamlit", "spglib"):
+for name in ("pymatgen", "matgl", "ase", "pandas", "mendeleev", "sqlalchemy", "streamlit", "spglib", "scipy"):
     sys.modules[name] = None
+import core.training.data, core.data.fitted_pairs
+del sys.modules["scipy"]  # an optional package of Lightning asks for it
 import core.training.loop, core.samplers.registry, core.models.registry, core.models.checkpoint, core.data.tensors
 """
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], cwd=ROOT, check=True, timeout=120)

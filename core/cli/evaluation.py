@@ -34,6 +34,9 @@ def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--task", default="", help="generation or modification, where the model does both")
     parser.add_argument(
+        "--hold-group", action="store_true", help="a generator starts on the space group that is given and keeps it"
+    )
+    parser.add_argument(
         "--rank-by", default="", choices=["", "potential", "m3gnet", "chgnet"],
         help="of several samples, the one that is best by a potential is reported too",
     )  # fmt: skip
@@ -65,6 +68,7 @@ def _evaluate(asked: argparse.Namespace) -> dict[str, Any]:
         tuple(also),
         asked.atoms or (),
         asked.formulas,
+        hold_group=asked.hold_group,
         rank_by=asked.rank_by,
         rank_steps=asked.rank_steps,
     )

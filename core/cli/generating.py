@@ -39,6 +39,10 @@ def add_command(commands: Any, shared: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--space-group", nargs="*", default=[], help="numbers, ranges, symbols, crystal systems: 12 6-10 Fm-3m cubic"
     )
+    parser.add_argument(
+        "--free-group", action="store_true",
+        help="do not hold the space group: by default each candidate starts on random sites of it and keeps it",
+    )  # fmt: skip
     parser.add_argument("--energy", nargs="*", type=float, default=[], help="formation energies, eV/atom")
     parser.add_argument(
         "--ladder", nargs="+", type=int, default=[], choices=[1, 2, 3], help="energies down from a hull"
@@ -122,6 +126,7 @@ def _params(asked: argparse.Namespace) -> GenerateParams:
         ladders=tuple(sorted(set(asked.ladder))),
         every=asked.every,
         ladder_hull=_ladder_hull(asked),
+        hold_group=not asked.free_group,
         **chain_of(asked),
     )
     if not asked.experiment:

@@ -156,6 +156,13 @@ def _one_each(images: np.ndarray, centred: np.ndarray) -> np.ndarray:
     return np.unique(centred[:, images].min(0), return_index=True)[1]
 
 
+def hall_of(group: int) -> int:
+    """The number in Hall's list of a group's standard setting. Raises ValueError outside 1 to 230."""
+    if group not in _halls():
+        raise ValueError(f"there is no space group {group}")
+    return _halls()[group]
+
+
 @cache
 def _halls() -> dict[int, int]:
     found: dict[int, int] = {}
@@ -167,9 +174,7 @@ def _halls() -> dict[int, int]:
 
 def _operations(group: int) -> tuple[np.ndarray, np.ndarray]:
     """(rotations (N, 3, 3), translations (N, 3) in steps of the grid), those of the lattice among them."""
-    if group not in _halls():
-        raise ValueError(f"there is no space group {group}")
-    found = spglib.get_symmetry_from_database(_halls()[group])
+    found = spglib.get_symmetry_from_database(hall_of(group))
     if found is None:
         raise ValueError(f"the operations of space group {group} are not known")
     return np.asarray(found["rotations"], int), np.rint(found["translations"] * _GRID).astype(int)

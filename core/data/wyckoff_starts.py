@@ -90,7 +90,9 @@ def _tried(
     if prior:
         ways = [way for way in prior if _filled(group, way) == counts and prior[way] > 0]
         weights = np.array([prior[way] for way in ways])
-        order = generator.choice(len(ways), len(ways), replace=False, p=weights / weights.sum()) if ways else []
+        order: Sequence[int] = (
+            generator.choice(len(ways), len(ways), replace=False, p=weights / weights.sum()).tolist() if ways else ()
+        )
         for i in order[:_TRIES]:
             seen.add(ways[i])
             yield ways[i]
@@ -115,7 +117,7 @@ def _any_way(group: int, counts: tuple[int, ...], general: float, generator: np.
         table = _table(group, used, count, general)
         if not table[0][count]:
             return None
-        places = []
+        places: list[int] = []
         for place, position in enumerate(positions):
             left = count - sum(positions[p].size for p in places)
             while generator.random() * table[place][left] >= table[place + 1][left]:

@@ -20,6 +20,9 @@ ALIKE = 0.05  # difference of fingerprints, in units of (V/N)^⅓, over which li
 _NEAR = (1.5, 5.0, math.inf)  # places in Pettifor's order over which the vote of a template falls to 1/e
 _GAP = 0.05  # the same for its gap in energy, eV/atom
 _ENERGIES = 4.0  # places in Pettifor's order over which a template counts less for the energy to expect
+_MANY = 500  # structures of one pattern: more are as many
+_GROUP_COLUMNS = [7, 8]
+_ENERGY_COLUMNS, _UNKNOWN = [10, 11, 12, 13, 14, 15, 17, 18, 19], [0.0, 0.0, 0.0, 0.0, 0.3, 0.0, 0.0, 0.0, 0.0]
 PAIR_FEATURES = 43
 SLOT_FEATURES = 3 * 22 + 3
 
@@ -82,6 +85,16 @@ def pair_features(library: Library, asked: Asked, candidates: Candidates, alike:
     return torch.from_numpy(np.stack(columns, 1)).float()
 
 
+def forget(pairs: Tensor, energies: bool, groups: bool) -> Tensor:
+    """What `pair_features` gives where neither is asked for and a library does not know its energies, or its groups."""
+    pairs = pairs.clone()
+    if energies:
+        pairs[:, _ENERGY_COLUMNS] = torch.tensor(_UNKNOWN)
+    if groups:
+        pairs[:, _GROUP_COLUMNS] = 0.0
+    return pairs
+
+
 def _energies(
     library: Library, asked: Asked, places: np.ndarray, mean: np.ndarray
 ) -> tuple[list[np.ndarray], np.ndarray]:
@@ -131,8 +144,8 @@ def _sizes(library: Library, asked: Asked, candidates: Candidates, theirs: np.nd
         np.log(wanted / fitted),
         np.full(size, math.log(asked.natoms)),
         np.full(size, float(len(asked.elements))),
-        np.full(size, math.log1p(candidates.total)),
-        np.full(size, math.log1p(candidates.same)),
+        np.full(size, math.log1p(min(candidates.total, _MANY))),
+        np.full(size, math.log1p(min(candidates.same, _MANY))),
         (candidates.order == np.arange(len(asked.elements))).all(1).astype(float),
     ]
 

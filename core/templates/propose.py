@@ -53,11 +53,15 @@ def propose(
 ) -> Proposals:
     """Up to `count` crystals of this cell content; fewer where fewer are known.
 
+    What the library has of the formula itself is known and no proposal: it is taken where there is nothing else.
+
     numbers: atomic number of every site; group, energy (eV/atom): None where not given; ranker: the shipped one where
     none is given
     """
     asked = Asked.of(numbers, group, energy)
-    candidates = find_candidates(library, asked)
+    candidates = find_candidates(library, asked, library.formulas.get(asked.key))
+    if not len(candidates):
+        candidates = find_candidates(library, asked)
     chosen, confidence = choose(library, asked, candidates, count, ranker or shipped())
     crystals = built(library, asked, candidates, chosen)
     places = candidates.places[chosen]

@@ -102,14 +102,28 @@ def _compose(model: About) -> dict[str, Any] | None:
     cells: list[Cell] = composition_input(seen.get("elements", ()), model.max_sites, largest)
     presets = {"all that the model saw": seen.get("space_groups", ()), "the paper's 19": PAPER_GROUPS}
     groups = group_input(presets)
+    held = _hold(model) if groups else True
     energies = energy_input(model.energy_method, cells[0].formula if cells else "")
     if not cells or groups is None or energies is None:
         return None
     return {
         "formulas": tuple(cell.formula for cell in cells),
         "space_groups": groups,
+        "hold_group": held,
         **_energies(energies),
     }
+
+
+def _hold(model: About) -> bool:
+    """Is a space group that is asked for kept all the way? Templates have the one that they have."""
+    if is_substitution(model.name):
+        return True
+    held = st.checkbox(
+        "Hold the space group", True, key="hold", bind="query-params",
+        help="Each candidate starts on random sites of its space group and keeps the group's symmetry while it is "
+        "drawn, where the composition can have that group. Off: the group is a wish that the model rarely meets.",
+    )  # fmt: skip
+    return bool(held)
 
 
 def _energies(choice: EnergyChoice) -> dict[str, Any]:
@@ -144,6 +158,7 @@ def _experiment(model: About) -> dict[str, Any]:
     return {
         "formulas": FORMULAS,
         "space_groups": groups,
+        "hold_group": _hold(model),
         "ladders": (1, 2, 3),
         "every": every,
         "count": 1,
@@ -207,7 +222,7 @@ def url_of(params: GenerateParams) -> dict[str, str | list[str]]:
         found |= {} if not params.rank_steps else {"ranksteps": str(params.rank_steps)}
         found |= {"processes": str(params.processes), "keep": "true" if params.keep_symmetry else ""}
         found["hull"] = next((f"{h.chemical_system} ({h.name})" for h in list_hulls() if h.id == params.hull), "")
-    found |= {"symmetrise": "true" if params.symmetrise else ""}
+    found |= {"symmetrise": "true" if params.symmetrise else "", "hold": "" if params.hold_group else "false"}
     if params.experiment:
         found |= {"what": WHAT[1], "formula": "", "groups": "", "count": ""}
     found |= _energies_of(params)

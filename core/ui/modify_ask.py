@@ -133,10 +133,11 @@ def _without_energy(params: ModifyParams, crystal: Crystals, method: Method) -> 
 def _cells(natoms: int, most: int) -> tuple[int, ...]:
     """How many times the start's content a result holds; in the URL, as the start by default."""
     fit = [n for n in _TIMES if n == 1 or n * natoms <= most]
-    asked = (_first("cells", "1")).split(",")
+    asked = _first("cells", "1").split(",")
+    first = [n for n in fit if str(n) in asked] or [1]
     chosen = st.pills(
-        "Cell size of the result", fit, selection_mode="multi", default=[n for n in fit if str(n) in asked] or [1],
-        format_func=lambda n: f"{_TIMES[n]} · {counted(n * natoms, 'atom')}", key=f"ask-cells-{natoms}",
+        "Cell of the result and its atoms", fit, selection_mode="multi", default=first,
+        format_func=lambda n: f"{_TIMES[n]} · {n * natoms}", key=f"ask-cells-{natoms}", wrap=True,
         help="Many polymorphs need a larger cell than the start's. The start is given to the model in its most compact "
         "cell of each size; energies are per atom and stay what they are.",
     )  # fmt: skip

@@ -70,6 +70,8 @@ def _result(job_id: int) -> None:
         for r, height, one in zip(listed, above, moved, strict=True)
     ]
     frame = pd.DataFrame(rows_).dropna(axis=1, how="all")
+    if "atoms" in frame and frame["atoms"].nunique() < 2:
+        frame = frame.drop(columns="atoms")
     hit = pick_row(frame, f"modified-{job.id}-{offset}-{side}-{at}", _columns(side), shown=at, most=310)
     if hit is not None:
         go(shown=listed[hit].id)
@@ -183,6 +185,7 @@ def _row(
     within = 0.1 if relaxed else candidate.symprec
     return {
         "candidate": f"{candidate.job_id}-{candidate.index}",
+        "atoms": candidate.natoms,
         _CHANGE: reached.relaxed if relaxed else reached.drawn,
         "ΔE asked (eV/atom)": candidate.energy_asked,
         "above hull (eV/atom)": above,
@@ -216,8 +219,9 @@ def _columns(side: str) -> dict[str, Any]:
     state = "Both relaxed" if side == "relaxed" else "Both as drawn"
     helps = {
         _CHANGE: "The candidate's energy less the start's, by the same potential and after the same work.",
-        "moved (Å)": f"{state}: root mean square displacement of the sites, each paired with the best of its element.",
-        "volume (%)": f"{state}: the candidate's against the start's.",
+        "moved (Å)": f"{state}: root mean square displacement of the sites, each paired with the best of its element; "
+        "the start in the cell that lies closest.",
+        "volume (%)": f"{state}: the candidate's against the start's, per atom.",
         "against the start": f"{state}: pymatgen's StructureMatcher with the paper's tolerances.",
         "group found": f"{'Relaxed' if side == 'relaxed' else 'As drawn'}, with the tolerance at which it is found.",
     }

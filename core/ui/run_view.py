@@ -158,7 +158,7 @@ def _conditions(params: GenerateParams) -> str:
     shown = ", ".join(params.formulas[:4]) + (
         f" and {len(params.formulas) - 4} more" if len(params.formulas) > 4 else ""
     )
-    parts = [shown, counted(len(params.space_groups), "space group") if params.space_groups else "any space group"]
+    parts = [shown, _groups(params)]
     if params.ladders:
         parts.append(
             f"ladder{'s' if len(params.ladders) > 1 else ''} {', '.join(map(str, params.ladders))} from the hull"
@@ -167,6 +167,13 @@ def _conditions(params: GenerateParams) -> str:
         parts.append(f"{len(params.energies)} energ{'y' if len(params.energies) == 1 else 'ies'}")
     how = "" if is_substitution(params.model) else f", {params.steps} steps, seed {params.seed}"
     return f"{'; '.join(parts)}; {params.count} each{how}"
+
+
+def _groups(params: GenerateParams) -> str:
+    if not params.space_groups:
+        return "any space group"
+    held = ", held" if params.hold_group and not is_substitution(params.model) else ""
+    return counted(len(params.space_groups), "space group") + held
 
 
 def _lowest(job: Job, params: GenerateParams) -> None:

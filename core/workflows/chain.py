@@ -24,6 +24,7 @@ from core.workflows.context import Cancelled, Context, UserError
 from core.workflows.datasets import get_dataset
 from core.workflows.hulls import HullView, get_hull_by_id, own_hull
 from core.workflows.relax import RelaxParams, method_of, potential_for, relax_candidates
+from core.workflows.relax_once import firsts_of, share
 from core.workflows.store import store
 from db import candidates as rows
 from db import chains
@@ -160,15 +161,16 @@ def count_energies(job_id: int, method: str) -> chains.Energies:
 
 
 def relax_drawn(chain: Chain, context: Context) -> None:
-    """Relax a run's candidates (`_worth_it`). What this job has relaxed already is left alone.
+    """Relax a run's candidates (`_worth_it`), the same cell once. What this job has relaxed already is left alone.
 
     Raises Cancelled, UserError.
     """
     potential = potential_for(chain.potential or "", context.device)  # loaded before the clock starts
     with store().session() as session:
-        ids = _worth_it(session, context.job_id)
+        firsts = firsts_of(session, _worth_it(session, context.job_id))
         done = chains.statuses_of_run(session, context.job_id, potential.name)
-    ids = [*(i for i in ids if i in done), *(i for i in ids if i not in done)]
+    alone = dict.fromkeys(firsts.values())
+    ids = [*(i for i in alone if i in done), *(i for i in alone if i not in done)]
     usual = usual_steps(potential.name, chain.relax_steps)
     watch = _Part(context, 0, 0, sum(i in done for i in ids), len(ids), usual)
     for start in range(0, len(ids), _PART):
@@ -183,6 +185,8 @@ def relax_drawn(chain: Chain, context: Context) -> None:
             processes=chain.processes if context.device == "cpu" else 1,
         )
         relax_candidates(params, watch.at(start, len(part)))
+    with store().session() as session:
+        share(session, firsts, potential.name, context.job_id, context.folder)
 
 
 def _worth_it(session: Session, job_id: int) -> list[int]:

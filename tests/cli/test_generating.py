@@ -23,6 +23,8 @@ def params_of(*options: str) -> GenerateParams:
 
 def test_options_become_the_chain(starter: Path) -> None:
     plain = params_of("--formula", "Ta1B2", "--energy", "-0.5", "--space-group", "191")
+    assert plain.hold_group
+    assert not params_of("--formula", "Ta1B2", "--space-group", "191", "--free-group").hold_group
     assert (plain.potential, plain.count, plain.steps, plain.energies) == (None, 8, 50, (-0.5,))
     hull = aflow_hull()
     full = params_of(

@@ -15,7 +15,17 @@ import torch
 from core.crystals import Crystals, pack_cells, unpack_cells
 from core.data.arrays import ArrayWriter, StructureArrays, open_arrays, write_arrays
 from core.data.duplicates import find_duplicates
-from core.data.pairs import PAPER_CODE, PAPER_TEXT, PairRules, draw_pairs, lowest_energy_pairs, pair_groups
+from core.data.fitted_pairs import fit_pairs
+from core.data.pairs import (
+    PAPER_CODE,
+    PAPER_TEXT,
+    PairRules,
+    draw_pairs,
+    every_pair,
+    lowest_energy_pairs,
+    pair_groups,
+    too_large,
+)
 from core.data.readers.records import Record
 from core.data.recipe import PAPER, Columns, Recipe, apply_recipe, side_by_side, suspicious
 from core.data.splits import split_by_formula
@@ -320,6 +330,49 @@ def test_duplicates_keep_the_lowest(tmp_path: Path) -> None:
     columns = side_by_side([arrays_of(tmp_path / "x", records)])
     found = list(find_duplicates(columns, np.ones(3, dtype=bool), columns.energy(["A"]), processes=1))
     assert [(n, twice.tolist()) for n, twice in found] == [(3, [0])]
+
+
+def test_pairs_have_energies_of_one_source_also_where_a_dataset_mixes_them(columns: Columns, tmp_path: Path) -> None:
+    """The source is known from the imports' arrays, and an exported file keeps it beside the fitted pairs."""
+    recipe = {"methods": ["A", "B"]}
+    energy = torch.from_numpy(columns.energy(["A", "B"]))
+    data = dataset_of(columns)
+    data = replace(data, crystals=replace(data.crystals, energy=energy), recipe=recipe)
+    write_membership(tmp_path / "m.safetensors", data)
+    found = read_tensors(tmp_path / "m.safetensors", columns.arrays)
+    assert found.source is not None
+    by = [torch.from_numpy(columns.energy([method])).isfinite() for method in ("A", "B")]
+    for i, known in enumerate(by):
+        assert bool((found.source[known] == i).all()), "no structure has both"
+    part = found.part(1)
+    pairs = every_pair(pair_groups(found, part), 10_000)
+    start, target = pairs.T
+    assert torch.equal(found.source[start], found.source[target])
+    assert bool((energy[start] >= energy[target]).all())
+    assert set(map(tuple, lowest_energy_pairs(pair_groups(found, part)).tolist())) <= set(map(tuple, pairs.tolist()))
+    fits = fit_pairs(found.crystals, pairs[:40])
+    write_tensors(tmp_path / "whole.safetensors", replace(found, fits=fits))
+    alone = read_tensors(tmp_path / "whole.safetensors")
+    assert torch.equal(alone.source, found.source)  # type: ignore[arg-type]
+    assert alone.fits is not None
+    for ours, theirs in zip(vars(fits).values(), vars(alone.fits).values(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_pairs_without_a_common_cell_are_left_out_and_counted(tmp_path: Path) -> None:
+    records = [
+        replace(record, formula="X", label=str(i), energies={"A": (None, -1 + 0.1 * i)})
+        for i, record in enumerate(random_records(6, formulas=2))
+    ]
+    data = dataset_of(side_by_side([arrays_of(tmp_path / "x", records)]))
+    natoms = data.crystals.natoms
+    assert len(natoms.unique()) > 1
+    most = int(natoms.max())
+    groups = pair_groups(data, torch.arange(6), PairRules(most_sites=most))
+    kept = lowest_energy_pairs(groups)
+    reach = torch.lcm(natoms[1:], natoms[:1]) <= most
+    assert len(kept) == int((reach | (natoms[1:] == natoms[0])).sum())
+    assert too_large(groups) == 5 - len(kept)
 
 
 def test_tensor_files_come_back_and_damage_is_said(columns: Columns, tmp_path: Path) -> None:

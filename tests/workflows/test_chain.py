@@ -15,6 +15,7 @@ from core.workflows.experiments import TA_W_B, as_csv, table_of
 from core.workflows.generate import GenerateParams, check_params, generate, plan
 from core.workflows.hulls import get_hull, place_candidates
 from core.workflows.methods import find_method
+from core.workflows.relax import trajectory_path
 from core.workflows.store import store
 from db import candidates as rows
 from db.tables import Candidate, Relaxation
@@ -198,3 +199,19 @@ def test_the_stages_and_what_they_cost(starter: Path) -> None:
     assert cost_of(model, sizes, 12, PARAMS).draw_s > cost.draw_s
     assert cost_of(model, sizes, 6, replace(PARAMS, relax="none")).relax_s < cost.relax_s
     assert cost_of(model, sizes, 6, replace(PARAMS, potential=None)).relax_s == 0
+
+
+def test_the_same_template_is_relaxed_once_and_every_candidate_has_what_came_of_it(starter: Path) -> None:
+    energies = (-0.7, -0.701, -0.702)
+    params = replace(
+        PARAMS, model="substitution:starter", formulas=("Ta2B4",), space_groups=(), energies=energies, count=1
+    )
+    run = run_of("generate", params)
+    result = generate(params, run)
+    candidates, relaxed = made(run.job_id)
+    assert len(candidates) == 3
+    assert len({c.cell for c in candidates}) == 1
+    assert result["relaxed"] == len(relaxed) == 3
+    assert len({(r.steps, r.formation_after, r.cell) for r in relaxed}) == 1
+    assert "3 of 4 · relaxing 1 of 1 that can be" in " | ".join(run.messages)
+    assert all(trajectory_path(run.folder, c.id).is_file() for c in candidates)

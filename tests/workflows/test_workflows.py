@@ -114,10 +114,12 @@ def test_what_is_exported_is_what_came_in(tmp_path: Path, context: TestContext) 
     assert torch.equal(before.energy, after.energy)
     assert torch.equal(before.group, after.group)
     assert torch.equal(first.split, second.split)
-    export_dataset("one", tmp_path / "t.safetensors", tensors=True)
+    export_dataset("one", tmp_path / "t.safetensors", tensors=True, pairs=True)
     alone = read_tensors(tmp_path / "t.safetensors")
     assert torch.equal(alone.crystals[every].frac, before.frac)
     assert (alone.hash, alone.formulas) == (first.hash, first.formulas)
+    assert alone.fits is not None
+    assert len(alone.fits) == 1, "the one pair there is, whose atoms stand side by side"
     with safe_open(str(tmp_path / "t.safetensors"), "pt") as file:
         assert {"validation_pairs", "element_features", "operations", "split"} <= set(file.keys())
 
@@ -190,7 +192,8 @@ def test_candidates_are_made_judged_and_repeatable(starter: Path) -> None:
     assert {(c.formula, c.group_asked, c.energy_asked) for c in made[0]} == {
         (f, 191, e) for f in ("Ta1B2", "Ta2W2B4") for e in (-0.4, 0.1)
     }
-    assert sum(c.valid for c in made[0]) >= 8
+    assert sum(c.valid for c in made[0]) >= 4
+    assert {c.group_found for c in made[0]} == {191}, "held"
     for candidate in made[0]:
         if candidate.valid:
             neighbours = to_structures(unpack_cells([candidate.cell]))[0].get_all_neighbors(10)
