@@ -96,7 +96,7 @@ def _start(params: ModifyParams, structure: Structure, model: Method, device: st
     sizes = [len(w.numbers) for w in wishes[:: -(-len(wishes) // 1000)]]
     contents = [cell.formula(0) for cell in cells_asked(crystal, params.cells)]
     method = modifier(model.about.name, params.sampler)
-    method.check(contents)
+    method.check(contents, params.space_groups)
     cost = cost_of(method, sizes, params.steps, params, device)
     scale = len(wishes) / len(sizes)
     relaxing = f", of which relaxing {duration(cost.relax_s * scale)}" if cost.relax_s else ""

@@ -90,10 +90,10 @@ class Substitution:
         formula = self.data.formulas[int(self.data.formula[row])]
         return Origin(formula, int(self.data.ids[row]), float(proposals.confidence[k]))
 
-    def check(self, formulas: Iterable[str]) -> None:
+    def check(self, formulas: Iterable[str], groups: Sequence[int] = ()) -> None:
         """Raises UserError where none of these cell contents has a template."""
         formulas = list(formulas)
-        if formulas and not any(self.templates(formula) for formula in formulas):
+        if formulas and not any(self._answers(formula, groups) for formula in formulas):
             raise UserError(self._missing(formulas) + " Choose another composition, dataset or model.")
 
     def start_energy(self, start: Crystals) -> float | None:
@@ -108,6 +108,13 @@ class Substitution:
         found = [(d, i) for i, d in enumerate(distances) if d is not None]
         return float(self.data.crystals.energy[rows[min(found)[1]]]) if found else None
 
+    def _answers(self, formula: str, groups: Sequence[int]) -> bool:
+        """Is there anything to propose? In a group also what is made of structures of another stoichiometry."""
+        numbers = atomic_numbers(parse_formula(formula))
+        return self.templates(formula) > 0 or any(
+            len(propose(self.library, numbers, group, None, 1)) for group in groups[:_LOOKED_AT]
+        )
+
     def templates(self, formula: str, group: int | None = None) -> int:
         """How many known structures elements can be exchanged in for this cell content, in a space group if given."""
         found = find_candidates(self.library, Pattern.of(atomic_numbers(parse_formula(formula)), group, None))
@@ -116,7 +123,7 @@ class Substitution:
     def unfamiliar(self, wanted: Wanted) -> list[str]:
         """What has no template, or fewer than are asked for, and whose volume is guessed."""
         formulas = list(dict.fromkeys(wanted.formulas))[:_LOOKED_AT]
-        none = [f for f in formulas if not self.templates(f)]
+        none = [f for f in formulas if not self._answers(f, wanted.groups)]
         found = [self._missing(none)] if none else []
         some = [f for f in formulas if f not in none]
         few = {f: n for f in some if (n := self._most(f, wanted.count)) < wanted.count}
@@ -149,8 +156,8 @@ class Substitution:
                     f"{len(without)} of the {len(set(groups))} space groups" if len(set(groups)) > 1 else "the group"
                 )
                 said.append(
-                    f"{unit}: no template in {share} asked for ({compact(tuple(without))}); those of other groups "
-                    "stand in."
+                    f"{unit}: no template in {share} asked for ({compact(tuple(without))}): other "
+                    "groups, or other stoichiometries in that group, stand in."
                 )
         return said
 
