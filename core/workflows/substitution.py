@@ -13,6 +13,7 @@ import torch
 from core.crystals import Crystals, concatenate, pack_cells
 from core.data.formulas import atomic_numbers, elements_of, formula_unit, parse_formula, pattern, reduced_formula
 from core.data.space_groups import compact
+from core.data.symmetry import detect_group
 from core.data.tensors import TRAIN, TensorData
 from core.evaluation.matching import cell_distances
 from core.evaluation.pool import cells_of
@@ -29,6 +30,7 @@ from db.tables import Dataset
 SUBSTITUTION = "substitution:"
 _EACH_S = 0.055  # to propose a crystal and to judge it
 _MORE = 4  # proposals asked for beside those wanted, where some may be the start
+SYMPREC = 0.01  # Å, of the start's own group, as datasets label theirs
 _LOOKED_AT = 40  # formulas that a warning looks at
 _NAMED = 4
 
@@ -42,7 +44,8 @@ class Substitution:
     """The likeliest structures of a dataset's training part with their elements exchanged; the k-th sample is the k-th.
 
     Asked for a change from a start, it looks for that energy above or below the start's, where the start's is known by
-    the dataset's method, and never answers with the start.
+    the dataset's method, and never answers with the start:
+    what the paper's matcher takes for it counts only where it has the space group asked for and the start has not.
     """
 
     def __init__(self, dataset: str) -> None:
@@ -79,7 +82,7 @@ class Substitution:
         wanted = count + _MORE
         while True:
             found = propose(self.library, numbers, group, energy, wanted)
-            other = _others(found, one.start)
+            other = _others(found, one.start, group)
             if len(other) >= count or len(found) < wanted:
                 return _some(found, other[:count])
             wanted *= 2
@@ -204,11 +207,13 @@ def _energy(one: Asked) -> float | None:
     return energy if math.isfinite(energy) else None
 
 
-def _others(found: Proposals, start: Crystals) -> np.ndarray:
-    """Places of the proposals that are not the start, by the paper's matcher."""
+def _others(found: Proposals, start: Crystals, group: int | None) -> np.ndarray:
+    """Places of the proposals that are not the start by the paper's matcher, or have the group asked for and it not."""
     (given,) = cells_of(start)
     distances = cell_distances([(given, cell) for cell in cells_of(found.crystals)], "paper")
-    return np.array([i for i, distance in enumerate(distances) if distance is None], dtype=np.int64)
+    new = group is not None and detect_group(start, 0, SYMPREC) != group
+    reached = [new and g == group for g in found.crystals.group.tolist()]
+    return np.array([i for i, d in enumerate(distances) if d is None or reached[i]], dtype=np.int64)
 
 
 def _some(found: Proposals, places: np.ndarray) -> Proposals:
