@@ -21,7 +21,7 @@ class TransformerConfig:
     plain: coordinates also enter as they are, for methods that leave the cell; cell: encoding of lattices, "log" or
     "vectors"; sees_start: the structure to modify is a condition
     distances: radial features of a pair's shortest distance under the current cell, 0 for none (log cells only)
-    templates: the structure that a path starts from may be given, and is a condition then (`core.training.templates`)
+    templates: it learns to start from structures too, which are a condition then (`core.training.templates`)
     """
 
     width: int = 128
@@ -47,8 +47,8 @@ class TransformerConfig:
 
 PRESETS = {
     "quick": TransformerConfig(width=64, depth=2, heads=4, frequencies=4),
-    "small": TransformerConfig(distances=16, templates=True),
-    "medium": TransformerConfig(width=256, depth=8, heads=8, distances=32, templates=True),
+    "small": TransformerConfig(distances=16),
+    "medium": TransformerConfig(width=256, depth=8, heads=8, distances=32),
 }
 _FARTHEST = 8.0  # Å: radial features lie between 0 and this
 

@@ -53,14 +53,15 @@ class Plan:
 def make_plan(task: str, method: str, network: str, preset: str, given: Mapping[str, Any]) -> Plan:
     """The preset's defaults, and what is `given` by the names of `TrainConfig` and `hyperparameters`.
 
-    None and "" leave the default; method "" takes the task's first. Raises ValueError for what cannot be.
+    None and "" leave the default; method "" takes the task's first. "templates": the network learns to start from them
+    too. Raises ValueError for what cannot be.
     """
     method = method or next(iter(METHODS.get(task, {"": None})))
     said = {k: v for k, v in given.items() if v is not None and v != ""}
     defaults = hyperparameters(network, preset, method)
     values = defaults | {k: v for k, v in said.items() if k in defaults}
     sampler = sampler_for(task, method, **{k: values[k] for k in ("geometry", "noise", "schedule", "path")})
-    network_config = configure(network, preset, **needs(sampler))
+    network_config = configure(network, preset, **needs(sampler), templates=bool(given.get("templates")))
     _check(values)
     known = {f.name for f in fields(TrainConfig)}
     steps = {"sample_steps": STEPS[method]}

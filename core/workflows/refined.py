@@ -11,6 +11,7 @@ from torch import nn
 
 from core.crystals import Crystals, concatenate
 from core.data.encoding import encode
+from core.data.fitted_pairs import starts_of
 from core.data.symmetry_operations import operations_of
 from core.samplers.drawing import draw_crystals, keeps_symmetry
 from core.samplers.flow import FlowMatching
@@ -57,6 +58,7 @@ class Refined:
         energy = asked.energy if asked.start is None else asked.start.energy.double() + asked.energy
         if self.model.row.task == "modification":
             energy = torch.full_like(energy, torch.nan)  # a template's own energy is not known, nor a change from it
+        templates = starts_of(templates, [1] * len(templates))  # reduced, as what the network learned from
         told = Asked(templates.numbers, asked.group, energy, None, asked.sample, asked.seeds)
         conditions = told.conditions(encode(templates, self.model.cell))
         operations = operations_of(templates, SYMPREC) if keeps_symmetry(self.sampler) else None
