@@ -66,7 +66,7 @@ def _modify(asked: argparse.Namespace) -> dict[str, Any]:
         **chain_of(asked),
     )
     start = parse_start(params.cif, params.name)
-    model.check([_check_plan(plan, params, start)])
+    model.check([_check_plan(plan, params, start)], params.space_groups)
     if not is_json(asked):
         print(f"{start.formula}: {start.natoms} atoms, space group {group_of(structure)}", file=sys.stderr)
     result = run_job("modify", f"Modify {asked.file.name}", params, asked.device)

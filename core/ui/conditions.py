@@ -133,7 +133,7 @@ def _bound_sampler(ways: tuple[str, ...], usual: int) -> tuple[str, int]:
 
 
 def model_picker(models: list[str], bound: bool = False) -> str:
-    """A method of the list, the URL's where it names one; says so where that is not here, and what it is.
+    """A method of the list, the URL's where it names one; says so where that is not here.
 
     bound: what is chosen is in the URL, as `model`
     """
@@ -148,6 +148,10 @@ def model_picker(models: list[str], bound: bool = False) -> str:
         name = name_of(wanted)
         first = models.index(name) if name in models else 0
         chosen = st.selectbox("Model", models, index=first, format_func=label_of)
-    if kind := parts_of(chosen)[0]:
-        st.caption(ABOUT[kind])
     return chosen
+
+
+def show_how(name: str) -> None:
+    """What a method of templates does, in a line; nothing of a trained model."""
+    if kind := parts_of(name)[0]:
+        st.caption(ABOUT[kind])

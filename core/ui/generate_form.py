@@ -12,7 +12,7 @@ from core.data.space_groups import compact
 from core.jobs import queue
 from core.ui.after_input import MODES, after_input, draws_input, relaxation_details
 from core.ui.composition_input import composition_input
-from core.ui.conditions import drop_infinite, model_picker, sampler_picker, usable_method
+from core.ui.conditions import drop_infinite, model_picker, sampler_picker, show_how, usable_method
 from core.ui.devices import devices
 from core.ui.energy_input import THINNED, EnergyChoice, energy_input
 from core.ui.generate_cost import show_cost, show_ladders, show_warnings
@@ -71,6 +71,7 @@ def generate_form(models: Sequence[str]) -> None:
         if beside is not None:
             label = "Candidates per combination"
             rest["count"] = int(beside.number_input(label, 1, 1000, 8, key="count", bind="query-params"))
+        show_how(name)
         rest |= after_input(about.dataset)
         rest |= _advanced(about, rest["potential"] is not None, rest.get("relax") != "none")
         device = str(rest.pop("device"))

@@ -24,6 +24,7 @@ from db.tables import Model
 
 MOST_TO_DOWNLOAD = 1024**3  # bytes
 _COLUMNS = {  # pixels: all of them stand beside each other on a laptop
+    "model": st.column_config.Column(width=150),
     "task": st.column_config.Column(width=84),
     "method": st.column_config.Column(width=84),
     "network": st.column_config.Column(width=112),

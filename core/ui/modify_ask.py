@@ -9,7 +9,7 @@ from core.cli.common import duration
 from core.crystals import Crystals, unpack_cells
 from core.export.bundle import cif_text
 from core.jobs import queue
-from core.ui.conditions import model_picker, parse_energies, sampler_picker, usable_method
+from core.ui.conditions import model_picker, parse_energies, sampler_picker, show_how, usable_method
 from core.ui.devices import devices
 from core.ui.group_input import group_input
 from core.ui.widgets import counted, go, plain, selected, sentences
@@ -44,6 +44,7 @@ def modifier_picker(models: list[str]) -> Method:
     """A model for modification; in the URL. Raises UserError."""
     name = model_picker(models)
     _remember("model", name, models[0])
+    show_how(name)
     return usable_method("modification", name)
 
 
@@ -95,7 +96,7 @@ def _start(params: ModifyParams, structure: Structure, model: Method, device: st
     sizes = [len(w.numbers) for w in wishes[:: -(-len(wishes) // 1000)]]
     contents = [cell.formula(0) for cell in cells_asked(crystal, params.cells)]
     method = modifier(model.about.name, params.sampler)
-    method.check(contents)
+    method.check(contents, params.space_groups)
     cost = cost_of(method, sizes, params.steps, params, device)
     scale = len(wishes) / len(sizes)
     relaxing = f", of which relaxing {duration(cost.relax_s * scale)}" if cost.relax_s else ""

@@ -130,7 +130,7 @@ def _energies(job: Job, chain: Chain, finished: dict[str, bool]) -> dict[str, st
     except UserError as error:
         return {key: plain(str(error))}
     found = count_energies(job.id, method)
-    if found.done:  # there may be fewer candidates than were asked for
+    if found.done and is_active(job):  # there may be fewer candidates than were asked for
         finished["draw"] = finished["judge"] = True
     finished[key] = finished["draw"] and found.done >= found.able
     if not found.done and not (finished[key] and job.status == "done"):

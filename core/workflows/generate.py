@@ -61,7 +61,7 @@ def check_params(params: GenerateParams) -> GenerateParams:
     method = method_for("generation", params.model, params.sampler, params.hold_group, params.sites)
     check_chain(params)
     ready = with_levels(params)
-    method.check({wish.formula for wish in plan(ready)})
+    method.check({wish.formula for wish in plan(ready)}, params.space_groups)
     return ready
 
 

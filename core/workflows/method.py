@@ -118,8 +118,8 @@ class Method(Protocol):
     def draw(self, asked: Asked, steps: int, context: Context) -> Drawn:
         """One crystal for each of a batch, or none where it has no more. Raises Cancelled and UserError."""
 
-    def check(self, formulas: Iterable[str]) -> None:
-        """Raises UserError where it cannot draw these cell contents."""
+    def check(self, formulas: Iterable[str], groups: Sequence[int] = ()) -> None:
+        """Raises UserError where it cannot draw these cell contents, in these space groups where some are asked for."""
 
     def start_energy(self, start: Crystals) -> float | None:
         """Formation energy of a structure to modify (a batch of one) by `about.energy_method`, eV/atom.

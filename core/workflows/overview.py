@@ -71,7 +71,8 @@ def _next_step(datasets: int, models: int, candidates: int, relaxed: int) -> Ste
     if not datasets:
         return Step("bring structures", "A model learns from a dataset.", "datasets", "Import a file")
     if not models:
-        return Step("train a model", "There is a dataset to learn from.", "train", "Train")
+        why = "There is a dataset to learn from. Generate and Modify work without: its structures are templates."
+        return Step("train a model", why, "train", "Train")
     if not candidates:
         why = "A trained model is here: type a composition and it draws crystals of it."
         return Step("generate your first crystals", why, "generate", "Generate")

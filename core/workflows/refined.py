@@ -72,8 +72,8 @@ class Refined:
             raise Cancelled
         return crystals.to(dtype=torch.float64)
 
-    def check(self, formulas: Iterable[str]) -> None:
-        self.templates.check(formulas)
+    def check(self, formulas: Iterable[str], groups: Sequence[int] = ()) -> None:
+        self.templates.check(formulas, groups)
 
     def start_energy(self, start: Crystals) -> float | None:
         return self.templates.start_energy(start)
@@ -139,8 +139,8 @@ class Best:
             return one
         return replace(one, start=None, energy=one.start.energy.double() + one.energy)
 
-    def check(self, formulas: Iterable[str]) -> None:
-        self._own.check(formulas)
+    def check(self, formulas: Iterable[str], groups: Sequence[int] = ()) -> None:
+        self._own.check(formulas, groups)
 
     def start_energy(self, start: Crystals) -> float | None:
         return self._refined.start_energy(start)

@@ -13,6 +13,7 @@ import torch
 from core.crystals import Crystals, concatenate, pack_cells
 from core.data.formulas import atomic_numbers, elements_of, formula_unit, parse_formula, pattern, reduced_formula
 from core.data.space_groups import compact
+from core.data.symmetry import detect_group
 from core.data.tensors import TRAIN, TensorData
 from core.evaluation.matching import cell_distances
 from core.evaluation.pool import cells_of
@@ -29,6 +30,7 @@ from db.tables import Dataset
 SUBSTITUTION = "substitution:"
 _EACH_S = 0.055  # to propose a crystal and to judge it
 _MORE = 4  # proposals asked for beside those wanted, where some may be the start
+SYMPREC = 0.01  # Å, of the start's own group, as datasets label theirs
 _LOOKED_AT = 40  # formulas that a warning looks at
 _NAMED = 4
 
@@ -42,7 +44,8 @@ class Substitution:
     """The likeliest structures of a dataset's training part with their elements exchanged; the k-th sample is the k-th.
 
     Asked for a change from a start, it looks for that energy above or below the start's, where the start's is known by
-    the dataset's method, and never answers with the start.
+    the dataset's method, and never answers with the start:
+    what the paper's matcher takes for it counts only where it has the space group asked for and the start has not.
     """
 
     def __init__(self, dataset: str) -> None:
@@ -79,7 +82,7 @@ class Substitution:
         wanted = count + _MORE
         while True:
             found = propose(self.library, numbers, group, energy, wanted)
-            other = _others(found, one.start)
+            other = _others(found, one.start, group)
             if len(other) >= count or len(found) < wanted:
                 return _some(found, other[:count])
             wanted *= 2
@@ -90,10 +93,10 @@ class Substitution:
         formula = self.data.formulas[int(self.data.formula[row])]
         return Origin(formula, int(self.data.ids[row]), float(proposals.confidence[k]))
 
-    def check(self, formulas: Iterable[str]) -> None:
+    def check(self, formulas: Iterable[str], groups: Sequence[int] = ()) -> None:
         """Raises UserError where none of these cell contents has a template."""
         formulas = list(formulas)
-        if formulas and not any(self.templates(formula) for formula in formulas):
+        if formulas and not any(self._answers(formula, groups) for formula in formulas):
             raise UserError(self._missing(formulas) + " Choose another composition, dataset or model.")
 
     def start_energy(self, start: Crystals) -> float | None:
@@ -108,6 +111,13 @@ class Substitution:
         found = [(d, i) for i, d in enumerate(distances) if d is not None]
         return float(self.data.crystals.energy[rows[min(found)[1]]]) if found else None
 
+    def _answers(self, formula: str, groups: Sequence[int]) -> bool:
+        """Is there anything to propose? In a group also what is made of structures of another stoichiometry."""
+        numbers = atomic_numbers(parse_formula(formula))
+        return self.templates(formula) > 0 or any(
+            len(propose(self.library, numbers, group, None, 1)) for group in groups[:_LOOKED_AT]
+        )
+
     def templates(self, formula: str, group: int | None = None) -> int:
         """How many known structures elements can be exchanged in for this cell content, in a space group if given."""
         found = find_candidates(self.library, Pattern.of(atomic_numbers(parse_formula(formula)), group, None))
@@ -116,7 +126,7 @@ class Substitution:
     def unfamiliar(self, wanted: Wanted) -> list[str]:
         """What has no template, or fewer than are asked for, and whose volume is guessed."""
         formulas = list(dict.fromkeys(wanted.formulas))[:_LOOKED_AT]
-        none = [f for f in formulas if not self.templates(f)]
+        none = [f for f in formulas if not self._answers(f, wanted.groups)]
         found = [self._missing(none)] if none else []
         some = [f for f in formulas if f not in none]
         few = {f: n for f in some if (n := self._most(f, wanted.count)) < wanted.count}
@@ -149,8 +159,8 @@ class Substitution:
                     f"{len(without)} of the {len(set(groups))} space groups" if len(set(groups)) > 1 else "the group"
                 )
                 said.append(
-                    f"{unit}: no template in {share} asked for ({compact(tuple(without))}); those of other groups "
-                    "stand in."
+                    f"{unit}: no template in {share} asked for ({compact(tuple(without))}): other "
+                    "groups, or other stoichiometries in that group, stand in."
                 )
         return said
 
@@ -197,11 +207,13 @@ def _energy(one: Asked) -> float | None:
     return energy if math.isfinite(energy) else None
 
 
-def _others(found: Proposals, start: Crystals) -> np.ndarray:
-    """Places of the proposals that are not the start, by the paper's matcher."""
+def _others(found: Proposals, start: Crystals, group: int | None) -> np.ndarray:
+    """Places of the proposals that are not the start by the paper's matcher, or have the group asked for and it not."""
     (given,) = cells_of(start)
     distances = cell_distances([(given, cell) for cell in cells_of(found.crystals)], "paper")
-    return np.array([i for i, distance in enumerate(distances) if distance is None], dtype=np.int64)
+    new = group is not None and detect_group(start, 0, SYMPREC) != group
+    reached = [new and g == group for g in found.crystals.group.tolist()]
+    return np.array([i for i, d in enumerate(distances) if d is None or reached[i]], dtype=np.int64)
 
 
 def _some(found: Proposals, places: np.ndarray) -> Proposals:

@@ -48,3 +48,20 @@ def test_from_clicks_to_candidates_on_a_hull(app: AppServer, watched: Watched) -
     page.goto(run)
     expect(page.get_by_text("Lowest above the hull")).to_be_visible()
     watched.check()
+
+
+def test_substitution_like_any_model(app: AppServer, watched: Watched) -> None:
+    """Chosen in the list of models, it draws in a moment; the candidates say of which structure they were made."""
+    page = watched.page
+    page.goto(f"{app.url}/generate?formula=Ta2B4&then=nothing")
+    expect(page.get_by_role("button", name="Generate 8 candidates")).to_be_visible()
+    page.get_by_role("combobox", name="Model").click()
+    page.get_by_role("option", name="substitution in starter", exact=True).click()
+    page.wait_for_url(re.compile("model=substitution"))
+    expect(page.get_by_text("Known structures of this dataset with the new elements put in")).to_be_visible()
+    expect(page.get_by_test_id("stStatusWidget")).to_have_count(0)
+    page.get_by_role("button", name="Generate 8 candidates").click()
+    page.wait_for_url(re.compile(r"\?job=\d+$"))
+    expect(page.get_by_text("8 of 8", exact=True)).to_be_visible(timeout=120 * SECONDS)
+    expect(page.get_by_text(re.compile("with its elements exchanged, confidence")).first).to_be_visible()
+    watched.check()

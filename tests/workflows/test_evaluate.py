@@ -258,7 +258,7 @@ def test_substitution_finds_what_is_known_and_relatives_of_it(
 ) -> None:
     params = EvaluateParams("substitution:starter", dataset="starter", split="train", limit=60)
     known = evaluate(params, context)
-    assert known["match_rate"] > 0.9  # the nearest is the structure itself
+    assert known["match_rate"] > 0.6  # by structures of other formulas
     assert known["model_hash"] == get_dataset("starter").hash
     held_out = evaluate(replace(params, split="val", limit=40, samples=3), context)
     assert 0.1 < held_out["match_rate"] <= held_out["match_rate_at_k"]
