@@ -78,12 +78,18 @@ class AfluxServer:
             def do_GET(self) -> None:
                 server.active += 1
                 server.most_active = max(server.most_active, server.active)
+                self.counted = True
                 try:
                     self._answer()
                 except BrokenPipeError:
                     pass
                 finally:
-                    server.active -= 1
+                    self._leave()
+
+            def _leave(self) -> None:
+                """Before the last byte: a client that has it may ask again before this thread goes on."""
+                server.active -= self.counted
+                self.counted = False
 
             def _answer(self) -> None:
                 server.requests.append(unquote(self.path))
@@ -115,6 +121,7 @@ class AfluxServer:
                     self.send_header(name, value)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
+                self._leave()
                 self.wfile.write(body)
 
             def log_message(self, *_: object) -> None:
