@@ -14,8 +14,10 @@ the pattern matches for about a tenth of the structures up to 20 atoms and four 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import gcd
 
 import numpy as np
 import torch
@@ -90,6 +92,26 @@ def propose(
     return Proposals(concatenate(crystals)[order], np.concatenate(sure)[order], rows.numpy())
 
 
+def propose_parts(
+    library: Library, numbers: Sequence[int], group: int | None, energy: float | None, count: int = 1
+) -> Proposals:
+    """The same where the content may be that of a supercell: templates of every whole part of it, repeated.
+
+    What a modification asks for is such a content: start and target stand in one cell, which neither may need.
+    """
+    content = Counter(numbers)
+    pattern, common = Asked.of(numbers, None, None).pattern, gcd(*content.values())
+    sizes = [n for n in range(1, common + 1) if common % n == 0 and (pattern, len(numbers) // n) in library.members]
+    parts = [[z for z, many in sorted(content.items()) for _ in range(many // times)] for times in sizes or [1]]
+    found = [propose(library, part, group, energy, count) for part in parts]
+    confidence = np.concatenate([one.confidence for one in found])
+    order = np.argsort(-confidence, kind="stable")[:count]
+    crystals = [one.crystals[[i]] for one in found for i in range(len(one))]
+    some = [repeated(crystals[i], len(numbers)) for i in order.tolist()]
+    rows = np.concatenate([one.rows for one in found])[order]
+    return Proposals(concatenate(some) if some else _nothing(len(numbers)), confidence[order], rows)
+
+
 def known_ones(library: Library, asked: Asked, own: int | None) -> Candidates:
     """What the library has of the formula itself with the group and the energy asked for, the nearest first."""
     found = find_candidates(library, asked)
@@ -152,7 +174,7 @@ def _nothing(natoms: int) -> Crystals:
 
 def _exchanged(crystal: Crystals, old: np.ndarray, new: tuple[int, ...], natoms: int, volumes: np.ndarray) -> Crystals:
     """One crystal with its elements exchanged, repeated to `natoms` sites and scaled in volume."""
-    crystal = _repeated(crystal.trim(), natoms)
+    crystal = repeated(crystal.trim(), natoms)
     table = torch.zeros(KINDS, dtype=torch.int64)
     table[torch.from_numpy(old)] = torch.tensor(new)
     numbers = table[crystal.numbers]
@@ -161,7 +183,7 @@ def _exchanged(crystal: Crystals, old: np.ndarray, new: tuple[int, ...], natoms:
     return Crystals(crystal.frac, lattice, numbers, crystal.group, crystal.energy)
 
 
-def _repeated(crystal: Crystals, natoms: int) -> Crystals:
+def repeated(crystal: Crystals, natoms: int) -> Crystals:
     """The cell side by side along its shortest edge until it holds so many sites."""
     times = natoms // crystal.numbers.shape[1]
     if times == 1:

@@ -20,7 +20,7 @@ from core.evaluation.pool import cells_of
 from core.templates.candidates import Asked as Pattern
 from core.templates.candidates import find_candidates
 from core.templates.library import Library, build_library
-from core.templates.propose import Proposals, propose
+from core.templates.propose import Proposals, propose, propose_parts
 from core.workflows.context import Cancelled, Context, UserError
 from core.workflows.datasets import get_dataset, load_tensors
 from core.workflows.method import About, Asked, Drawn, Origin, Wanted
@@ -81,7 +81,7 @@ class Substitution:
             return propose(self.library, numbers, group, energy, count)
         wanted = count + _MORE
         while True:
-            found = propose(self.library, numbers, group, energy, wanted)
+            found = propose_parts(self.library, numbers, group, energy, wanted)
             other = _others(found, one.start, group)
             if len(other) >= count or len(found) < wanted:
                 return _some(found, other[:count])

@@ -12,7 +12,7 @@ from core.data.symmetry import detect_group
 from core.evaluation.matching import rms_distance
 from core.templates.candidates import Asked, find_candidates
 from core.templates.library import Library, build_library
-from core.templates.propose import choose, propose
+from core.templates.propose import choose, propose, propose_parts
 
 
 def half_heusler(names: str, edge: float) -> Structure:
@@ -70,3 +70,20 @@ def test_orbits_are_shared_out_where_no_structure_has_the_pattern(known: str, wa
     assert rms_distance(to_structures(found.crystals)[0], target) == pytest.approx(0, abs=1e-4)
     assert found.rows.tolist()[0] == 0
     assert len(propose(library, list(target.atomic_numbers), 225, None)) == 0
+
+
+def test_a_supercells_content_has_templates_of_its_parts_too() -> None:
+    """Rb4Cl4 may be four cells of CsCl or one of a template of eight atoms: both are proposed, each in eight atoms."""
+    cesium = Structure(Lattice.cubic(4.1), ["Cs", "Cl"], [[0, 0, 0], [0.5] * 3])
+    rock = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.6), ["Na", "Br"], [[0, 0, 0], [0.5] * 3])
+    library = library_of([cesium, rock], [221, 225])
+    rubidium = [37] * 4 + [17] * 4
+    assert set(propose(library, rubidium, None, None, 4).crystals.group.tolist()) == {225}
+    found = propose_parts(library, rubidium, None, None, 4)
+    assert set(found.crystals.group.tolist()) == {221, 225}
+    assert found.crystals.natoms.tolist() == [8] * len(found)
+    for structure, group in zip(to_structures(found.crystals), found.crystals.group.tolist(), strict=True):
+        original = {221: cesium, 225: rock}[group].copy()
+        original.replace_species({"Cs": "Rb", "Na": "Rb", "Br": "Cl"})
+        assert rms_distance(structure, original) == pytest.approx(0, abs=1e-4)
+    assert (np.diff(found.confidence) <= 0).all()
