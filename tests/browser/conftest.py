@@ -6,6 +6,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Download, Page, TimeoutError, expect, sync_playwright
@@ -90,3 +91,9 @@ def fill(page: Page, label: str, text: str) -> None:
     field = page.locator(f'input[aria-label^="{label}"]')
     field.fill(text)
     field.press("Tab")
+
+
+def upload(page: Page, files: Any) -> None:
+    """Choose files, as `set_input_files` takes them, and wait until they are up: their size is said then."""
+    page.locator("input[type=file]").set_input_files(files)
+    expect(page.get_by_text(re.compile(r"\d\.?\d*\s?(B|KB|MB)$")).first).to_be_visible()

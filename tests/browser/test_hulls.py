@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Watched, download
+from tests.browser.conftest import Watched, download, upload
 from tests.conftest import AppServer
 
 pytestmark = pytest.mark.slow
@@ -46,13 +46,11 @@ def test_a_hull_file_of_aflow_comes_in_and_a_broken_one_is_refused(
     page.goto(f"{cold_app.url}/hulls?new=file")
     broken = tmp_path / "broken<b>.json"
     broken.write_text('{"points": [{"composition": "</script>"}]}')
-    page.locator("input[type=file]").set_input_files(str(broken))
-    expect(page.get_by_text(re.compile(r"\d\.?\d*\s?(B|KB|MB)$")).first).to_be_visible()  # it is up
+    upload(page, str(broken))
     page.get_by_role("button", name="Import", exact=True).click()
     expect(page.get_by_test_id("stAlert")).to_contain_text("brokenb.json holds no phase with a formation energy")
     page.goto(f"{cold_app.url}/hulls?new=file")
-    page.locator("input[type=file]").set_input_files(str(shared / "data" / "aflow" / "nhull_MnPdPt.json.gz"))
-    expect(page.get_by_text(re.compile(r"\d\.?\d*\s?(B|KB|MB)$")).first).to_be_visible()  # it is up
+    upload(page, str(shared / "data" / "aflow" / "nhull_MnPdPt.json.gz"))
     page.get_by_role("button", name="Import", exact=True).click()
     expect(page.get_by_role("heading", name="Mn-Pd-Pt · AFLOW")).to_be_visible()
     expect(page.get_by_test_id("stMetric").filter(has_text="on the hull")).to_contain_text("20")

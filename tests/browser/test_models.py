@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.conftest import SECONDS, Watched, download
+from tests.browser.conftest import SECONDS, Watched, download, upload
 from tests.conftest import AppServer
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -26,7 +26,7 @@ def test_a_model_goes_out_and_comes_back_and_is_measured(app: AppServer, watched
         assert {Path(n).name for n in archive.namelist()} == {"model.safetensors", "config.json", "card.json"}
 
     page.get_by_text("Add a model").click()
-    page.locator("input[type=file]").set_input_files(packed)
+    upload(page, packed)
     page.get_by_role("button", name="Add the model").click()
     expect(page.get_by_text("There is a model 'starter-generator' already")).to_be_visible()
     page.get_by_role("textbox", name="Name", exact=True).fill("came back")
@@ -57,7 +57,7 @@ def test_a_file_that_is_no_model_is_refused_in_words(cold_app: AppServer, watche
         archive.writestr("model.pt", b"pickled")
     page = watched.page
     page.goto(f"{cold_app.url}/models?new=1")
-    page.locator("input[type=file]").set_input_files(path)
+    upload(page, path)
     page.get_by_role("button", name="Add the model").click()
     expect(page.get_by_text("Pickled weights (.pt, .ckpt, .bin) can run code")).to_be_visible()
     watched.check()

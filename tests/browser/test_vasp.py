@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import expect
 from pymatgen.io.vasp import Incar, Poscar
 
-from tests.browser.conftest import SECONDS, Watched, download
+from tests.browser.conftest import SECONDS, Watched, download, upload
 from tests.conftest import AppServer
 from tests.data.test_readers import TIB2
 from tests.vasp_runs import Run, outcar, vasprun
@@ -48,10 +48,7 @@ def test_candidates_go_to_vasp_and_come_back(app: AppServer, watched: Watched, t
         answer.writestr("cut/OUTCAR", text[:900])
     assert len(systems) == len(made) + 2, "the elements go too"
     expect(page.get_by_test_id("stStatusWidget")).to_have_count(0)
-    page.locator("input[type=file]").set_input_files(
-        {"name": "results.zip", "mimeType": "application/zip", "buffer": results.getvalue()}
-    )
-    expect(page.get_by_text("results.zip").first).to_be_visible()
+    upload(page, {"name": "results.zip", "mimeType": "application/zip", "buffer": results.getvalue()})
     page.get_by_role("button", name="Read the results").click()
     expect(page.get_by_text("2 results kept.")).to_be_visible(timeout=90 * SECONDS)
     expect(page.get_by_text("1 file not taken:")).to_be_visible()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.conftest import SECONDS, Watched, download, fill, go
+from tests.browser.conftest import SECONDS, Watched, download, fill, go, upload
 from tests.conftest import AppServer
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -37,7 +37,7 @@ def test_from_a_file_to_a_bundle(app: AppServer, watched: Watched, tmp_path: Pat
 
     go(page, "Datasets")
     page.get_by_text("New dataset").click()
-    page.locator("input[type=file]").set_input_files(rows_of(tmp_path))
+    upload(page, rows_of(tmp_path))
     fill(page, "Name of the dataset", "borides")
     fill(page, "Energy method", "M3GNet-MP-2021.2.8")
     page.get_by_test_id("stFormSubmitButton").get_by_role("button").click()
