@@ -52,24 +52,22 @@ def method_here(name: str, recorded: Mapping[str, Any]) -> str:
 
 def _model_here(name: str, digest: str) -> str:
     """The name of the model with these weights."""
-    found = _same({m.name: m.hash for m in list_models()}, name, digest)
-    if isinstance(found, str):
-        return found
-    other = " (the one of that name has other weights)" if found else ""
-    raise UserError(f"The model {name} of this run is not here{other}: add it with `./run cli models add`.")
+    known = {m.name: m.hash for m in list_models()}
+    return _here(known, name, digest, "model", "has other weights", "add it with `./run cli models add`")
 
 
 def _dataset_here(name: str, digest: str) -> str:
     """The name of the dataset of this content."""
-    found = _same({d.name: d.hash for d in list_datasets()}, name, digest)
-    if isinstance(found, str):
-        return found
-    other = " (the one of that name holds other structures)" if found else ""
-    raise UserError(f"The dataset {name} of this run is not here{other}: import its files under that name.")
+    known = {d.name: d.hash for d in list_datasets()}
+    return _here(known, name, digest, "dataset", "holds other structures", "import its files under that name")
 
 
-def _same(known: Mapping[str, str], name: str, digest: str) -> str | bool:
-    """The name of what has the hash, the given one if that has it; else whether the name is taken by something else."""
+def _here(known: Mapping[str, str], name: str, digest: str, kind: str, differs: str, remedy: str) -> str:
+    """The name of what has the hash, the given one if that has it. Raises UserError where nothing has."""
     if name in known and digest in ("", known[name]):
         return name
-    return next((n for n, h in known.items() if digest and h == digest), name in known)
+    found = next((n for n, h in known.items() if digest and h == digest), None)
+    if found is None:
+        other = f" (the one of that name {differs})" if name in known else ""
+        raise UserError(f"The {kind} {name} of this run is not here{other}: {remedy}.")
+    return found
