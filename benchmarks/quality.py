@@ -1,10 +1,13 @@
 """The table of quality: how many known structures each method finds, by the project's own `evaluate`.
 
     python -m benchmarks.quality --store DIR [--part choosing|last] [--rows mp perov-5 …]
-        [--methods network substitution refine best paper start …] [--limit 300] [--decorated DIR] [--out TABLE.md]
+        [--methods network held substitution ranked refine best paper start …] [--limit 300] [--decorated DIR]
+        [--out TABLE.md]
 
 Rows and aims are those of benchmarks/quality_rows.py. A method is one of the names above or a pattern such as
-"substitution:{data}" or "refine:{network}:{data}", filled in row by row. Every cell that is finished is kept in
+"substitution:{data}" or "refine:{network}:{data}", filled in row by row. With "@" behind it the potential chooses one of
+several samples, where the row gives an energy that it can be asked for ("ranked" is "substitution:{data}@"); with "+" a
+network holds the space group that is asked for, on the sites that structures of the dataset take ("held"). Every cell that is finished is kept in
 DIR/quality.jsonl, and an unfinished one goes on where it stopped: a method or a row can be added at any time. A cell is
 measured again when its model or its dataset is another, or with `--again`. `--limit` takes so many structures of each
 row, drawn by the seed (half as many pairs for modification); 0 takes all. The datasets are imported into the store
@@ -31,12 +34,15 @@ from core.workflows.context import UserError
 
 METHODS = {
     "network": "{network}",
+    "held": "{network}+",
     "substitution": "substitution:{data}",
+    "ranked": "substitution:{data}@",
     "refine": "refine:{network}:{data}",
-    "best": "best:{network}:{data}",
+    "best": "best:{network}:{data}@",
     "paper": "{paper}",
     "start": "start",
 }
+HELD, RANKED = "+", "@"
 PARTS = {"choosing": "even", "last": "odd"}
 Cells = dict[tuple[str, str], dict[str, Any]]  # by row and method as asked for: what `evaluate` returned, or "problem"
 
@@ -103,7 +109,8 @@ def measure(asked: Asked) -> Cells:
 def filled(method: str, row: Measured) -> str:
     """The method's name for a row. Raises UserError for a placeholder that is none."""
     try:
-        return METHODS.get(method, method).format(network=row.network, paper=row.paper, data=row.dataset)
+        name = METHODS.get(method, method).format(network=row.network, paper=row.paper, data=row.dataset)
+        return name if row.ranked else name.rstrip(RANKED)
     except (KeyError, IndexError, ValueError) as error:
         raise UserError(f"{method!r} is no method: write {{network}}, {{paper}} or {{data}} for the row's.") from error
 
@@ -115,10 +122,13 @@ def key_of(asked: Asked, row: str, name: str) -> str:
 
     if not name:
         raise UserError("There is no model for this row.")
-    hashes = [get_dataset(MEASURED[row].dataset).hash]
-    parts = name.split(":")[1:]
-    if not parts and name != "start":
-        hashes.append(load_model(name).row.hash)
+    row_of, plain = MEASURED[row], name.rstrip(RANKED + HELD)
+    if name.endswith(HELD) and (row_of.task != "generation" or "space-group" not in row_of.conditions):
+        raise UserError("A space group is held by generators alone, where one is given.")
+    hashes = [get_dataset(row_of.dataset).hash]
+    parts = plain.split(":")[1:]
+    if not parts and plain != "start":
+        hashes.append(load_model(plain).row.hash)
     if parts:
         hashes.append(get_dataset(parts[-1]).hash)
         hashes += [load_model(model).row.hash for model in parts[:-1]]
@@ -130,9 +140,11 @@ def _evaluated(asked: Asked, row: str, name: str, key: str) -> dict[str, Any]:
 
     what = MEASURED[row]
     limit = asked.limit // 2 if what.task == "modification" else asked.limit
+    plain, held, ranked = name.rstrip(RANKED + HELD), name.endswith(HELD), name.endswith(RANKED)
     params = EvaluateParams(
-        name, (), what.dataset, "val", what.conditions, what.samples, what.matcher, limit, usual_steps(name),
-        asked.seed, what.task, what.also, what.atoms, PARTS[asked.part],
+        plain, (), what.dataset, "val", what.conditions, what.ranked if ranked else what.samples, what.matcher, limit,
+        usual_steps(plain), asked.seed, what.task, what.also, what.atoms, PARTS[asked.part], held,
+        what.dataset if held else "", "potential" if ranked else "",
     )  # fmt: skip
     folder = asked.store / "quality" / hashlib.sha256(key.encode()).hexdigest()[:12]  # of the verdicts so far
     if asked.again:
@@ -222,7 +234,7 @@ def main() -> None:
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument("--part", choices=list(PARTS), default="choosing")
     parser.add_argument("--rows", nargs="+", choices=list(MEASURED), default=[r for r in MEASURED if r not in SMOKE])
-    parser.add_argument("--methods", nargs="+", default=["network", "substitution", "refine", "best", "paper"])
+    parser.add_argument("--methods", nargs="+", default=["network", "held", "substitution", "refine", "best", "paper"])
     parser.add_argument("--limit", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")

@@ -20,6 +20,11 @@ _ABOUT = {
     "nothing": "Drawn and judged only. They can be relaxed later, on the Candidates page.",
 }
 _NEWEST = "newest"
+KEPT = (
+    "Of so many valid crystals one is kept: where an energy is asked for on the potential's own scale, or a change of "
+    "energy, the one that meets it best and is likely; else the lowest."
+)
+RANK_STEPS = "With 0 only the volume is brought to rest. The energies are compared; the crystal is kept as drawn."
 
 
 def after_input(own_dataset: str) -> dict[str, Any]:
@@ -73,15 +78,10 @@ def _judging(own_dataset: str) -> dict[str, Any]:
 def draws_input() -> dict[str, Any]:
     """How many crystals are drawn for a candidate, of which the potential chooses one."""
     a, b = st.columns(2)
-    draws = a.number_input(
-        "Drawn for each candidate", 1, MAX_DRAWS, 1, key="draws", bind="query-params",
-        help="Of so many crystals one is kept: a valid one that meets the energy asked for best, where that is on the "
-        "potential's own scale, else the lowest.",
-    )  # fmt: skip
+    draws = a.number_input("Drawn for each candidate", 1, MAX_DRAWS, 1, key="draws", bind="query-params", help=KEPT)
     steps = b.number_input(
-        "Relaxation steps before that", 0, 1000, 0, key="ranksteps", bind="query-params",
-        help="The energy after them is compared; the crystal is kept as drawn.",
-    )  # fmt: skip
+        "Relaxation steps before that", 0, 1000, 0, key="ranksteps", bind="query-params", help=RANK_STEPS
+    )
     return {"draws": int(draws), "rank_steps": int(steps)}
 
 

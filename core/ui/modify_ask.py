@@ -9,6 +9,7 @@ from core.cli.common import duration
 from core.crystals import Crystals, unpack_cells
 from core.export.bundle import cif_text
 from core.jobs import queue
+from core.ui.after_input import KEPT, RANK_STEPS
 from core.ui.conditions import model_picker, parse_energies, sampler_picker, show_how, usable_method
 from core.ui.devices import devices
 from core.ui.group_input import group_input
@@ -68,9 +69,7 @@ def ask(structure: Structure, name: str, model: Method, potential: str | None) -
             relax = _relax(potential)
     with right:
         compare = _datasets(model)
-        draws = 1
-        if potential is not None:
-            draws = _whole("Drawn for each candidate, the best is kept", "draws", 1, 1, MAX_DRAWS)
+        draws, rank_steps = (1, 0) if potential is None else _ranking()
         symmetrise = _switch("Symmetrise", "symmetrise", _SYMMETRISE)
         with st.expander("Seed, device" if is_substitution(model.about.name) else "Sampler, steps, seed, device"):
             sampler, steps = sampler_picker(model.about)
@@ -83,6 +82,7 @@ def ask(structure: Structure, name: str, model: Method, potential: str | None) -
         params = ModifyParams(
             model.about.name, cif_text(structure, {}), name, groups, parse_energies(text), count, steps, seed, sampler,
             cells, symmetrise=symmetrise, compare=compare, potential=potential, relax=relax, draws=draws,
+            rank_steps=rank_steps,
         )  # fmt: skip
         _start(params, structure, model, device)
 
@@ -146,6 +146,15 @@ def _cells(natoms: int, most: int) -> tuple[int, ...]:
     return cells
 
 
+def _ranking() -> tuple[int, int]:
+    """Of how many crystals one is kept, and after how many steps of relaxation; in the URL."""
+    a, b = st.columns(2)
+    with a:
+        draws = _whole("Drawn for each candidate", "draws", 1, 1, MAX_DRAWS, help=KEPT)
+    with b:
+        return draws, _whole("Relaxation steps before that", "ranksteps", 0, 0, 1000, help=RANK_STEPS)
+
+
 def _large(changes: list[float], model: Method) -> list[str]:
     """Changes that are wider than all energies that the model saw."""
     seen = model.about.seen.get("energies")
@@ -188,10 +197,10 @@ def _first(name: str, default: str, options: list[str] | None = None) -> str:
     return wanted if wanted is not None and (not options or wanted in options) else default
 
 
-def _whole(label: str, name: str, default: int, least: int, most: int) -> int:
+def _whole(label: str, name: str, default: int, least: int, most: int, help: str | None = None) -> int:
     text = selected(name) or ""
     first = min(max(int(text), least), most) if text.isascii() and text.isdecimal() and len(text) < 12 else default
-    value = int(st.number_input(label, least, most, first, key=f"ask-{name}"))
+    value = int(st.number_input(label, least, most, first, key=f"ask-{name}", help=help))
     _remember(name, str(value), str(default))
     return value
 

@@ -49,7 +49,9 @@ def show_training(job_id: int) -> None:
         raise UserError(f"Job {job_id} is no training: the page Jobs shows it.")
     trainings.tidy(job)
     active = is_active(job)
-    st.fragment(_head, run_every=1.0 if active else None)(job_id, active)
+    # of a training that stands still no part: a click in a part that was just drawn anew may be lost
+    head = st.fragment(_head, run_every=1.0) if active else _head
+    head(job_id, active)
     _ways_on(job)
     others, part, axis = _controls(job)
     st.fragment(_curves, run_every=2.0 if active else None)(job_id, others, part, axis)

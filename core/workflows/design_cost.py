@@ -25,6 +25,7 @@ _REFERENCE = 9e10
 _PER_ATOM_S = {"M3GNet-MP-2021.2.8": 1.5e-3, "CHGNet-0.3.0": 7.5e-3}
 _CARD_SPEEDUP = 30.0  # of a graphics card in batches, over one core
 _JUDGE_S = 0.05  # contacts, groups, matching (`benchmarks.judge_candidates`)
+_AT_REST = 4  # evaluations that bring a volume to rest
 _LARGE = 50e6  # parameters: measured with fewer crystals
 
 
@@ -44,7 +45,7 @@ def cost_of(method: Method, sizes: Sequence[int], steps: int, chain: Chain, devi
     """Of a run with cells of these numbers of atoms, if none of the candidates is hopeless."""
     drawing = method.seconds(sizes, steps, device) * chain.draws
     if chain.draws > 1:
-        ranking = replace(chain, relax="cell" if chain.rank_steps else "none", relax_steps=chain.rank_steps)
+        ranking = replace(chain, relax="cell", relax_steps=chain.rank_steps or _AT_REST)
         drawing += chain.draws * relax_seconds(ranking, sizes, device)
     return Cost(drawing, relax_seconds(chain, sizes, device))
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from core.evaluation.validity import published_verdicts
 from core.workflows.context import Cancelled, Context, UserError
 from core.workflows.datasets import get_dataset, load_tensors
 from core.workflows.evaluation_targets import Targets, find_targets
-from core.workflows.method import About, Asked, Method
+from core.workflows.method import About, Asked, Drawn, Method
 from core.workflows.methods import START, Start, find_method
 from core.workflows.ranking import Judge
 from core.workflows.relax import method_of
@@ -208,24 +208,26 @@ class Run:
         problems = self.method.refuses(every)[::times]
         able = torch.tensor([i for i, problem in enumerate(problems) if not problem], dtype=torch.int64)
         started = time.monotonic()
-        drawn, which = target[torch.arange(0)], list[int]()
+        drawn = Drawn(target[torch.arange(0)], [], [])
         if len(able):
             asked = self._ask(index[able], target[able].trim())
             answers = self.method.draw(asked, self.params.steps, self.context)
-            drawn, which = answers.crystals, [int(able[i // times]) * times + i % times for i in answers.which]
+            drawn = replace(answers, which=[int(able[i // times]) * times + i % times for i in answers.which])
         self.seconds_sampling += time.monotonic() - started
         started = time.monotonic()
-        valid = [v.valid for v in published_verdicts(drawn)] if which else []
+        crystals, which = drawn.crystals, drawn.which
+        valid = [v.valid for v in published_verdicts(crystals)] if which else []
         good = [i for i, ok in enumerate(valid) if ok]
         answered = [which[i] // times for i in good]
-        found = self._match(_take(drawn, good), _take(target, answered), pool)
-        reached = self._in_group(drawn, {which[i]: i for i in good}, target)
+        found = self._match(_take(crystals, good), _take(target, answered), pool)
+        reached = self._in_group(crystals, {which[i]: i for i in good}, target)
         self.seconds_matching += time.monotonic() - started
-        ranked = self._ranked(drawn, which, every, len(target))
+        ranked = self._ranked(drawn, every, len(target))
         return _Batch(index, target, problems, [which[i] for i in good], found, reached, ranked)
 
-    def _ranked(self, drawn: Crystals, which: list[int], every: Asked, targets: int) -> list[int | None]:
+    def _ranked(self, drawn: Drawn, every: Asked, targets: int) -> list[int | None]:
         """For each target the number of the sample that the potential puts first; None where none was ranked."""
+        which = drawn.which
         if self.judge is None or not which:
             return [None] * targets
         started, times = time.monotonic(), self.params.samples

@@ -43,8 +43,26 @@ def test_methods_are_filled_in_row_by_row() -> None:
     assert filled("best", MEASURED["mp"]) == "best:generator:mp"
     assert filled("substitution:{data}", MEASURED["perov-5"]) == "substitution:perov_5"
     assert filled("mine", MEASURED["mp"]) == "mine"
+    assert filled("held", MEASURED["mp"]) == "generator+"
+    assert filled("ranked", MEASURED["mp"]) == "substitution:mp", "its energies are on another scale"
+    assert filled("ranked", MEASURED["modification"]) == "substitution:mp@"
     with pytest.raises(UserError, match="no method"):
         filled("{model}", MEASURED["mp"])
+
+
+def test_what_a_potential_puts_first_counts() -> None:
+    row = next(line for line in LINES if line.of == "decorated" and line.metric == "match")
+    assert quality.entry(row, REPORT) == "81.3 % (76.5–85.3) *miss*"
+    ranked = REPORT | {"ranked": {"match_rate": 0.97, "ci95": (0.94, 0.985)}}
+    assert quality.entry(row, ranked) == "**97.0 %** (94.0–98.5)"
+
+
+def test_a_group_is_held_where_one_is_given(starter: Path, tmp_path: Path) -> None:
+    asked = Asked(tmp_path, "choosing", ("starter", "starter-modification"), ("network", "held"), limit=8)
+    cells = measure(asked)
+    free, held = (cells["starter", method]["in_group"]["share"] for method in ("network", "held"))
+    assert free < 0.5 < held
+    assert "generators alone" in cells["starter-modification", "held"]["problem"]
 
 
 def test_a_cell_is_measured_once_and_a_missing_model_is_said(starter: Path, tmp_path: Path) -> None:

@@ -11,13 +11,15 @@ from typing import Any
 import pytest
 import torch
 
-from core.crystals import Crystals
+from core.crystals import Crystals, unpack_cells
+from core.energy.load import load_potential
+from core.energy.volume import relax_volume
 from core.evaluation.report import Outcome, make_report, outcome_of, verdict_row
 from core.workflows.chain import Chain, check_chain
 from core.workflows.context import Context, UserError
 from core.workflows.evaluate import EvaluateParams, evaluate
 from core.workflows.generate import GenerateParams, candidates_of, generate
-from core.workflows.method import About, Asked, Drawn, asked_of
+from core.workflows.method import About, Asked, Drawn, Origin, asked_of
 from core.workflows.ranking import Judge, Ranked
 from tests.conftest import TestContext
 from tests.workflows.test_chain import made
@@ -45,10 +47,11 @@ class Edges:
 def judge(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Judge:
     """Its energies are (a − 3.4 Å)² eV/atom, and formation energies the same less 1."""
 
-    def evaluate(crystals: Crystals) -> Any:
-        return SimpleNamespace(energy=2 * (crystals.lattice[:, 0, 0] - 3.4) ** 2)
+    def rest(crystals: Crystals, potential: object) -> Any:
+        return crystals, SimpleNamespace(energy=2 * (crystals.lattice[:, 0, 0] - 3.4) ** 2)
 
-    well = SimpleNamespace(name="Well", evaluate=evaluate)
+    well = SimpleNamespace(name="Well")
+    monkeypatch.setattr("core.workflows.ranking.relax_volume", rest)
     monkeypatch.setattr("core.workflows.ranking.potential_for", lambda *_: well)
     monkeypatch.setattr("core.workflows.ranking.load_references", lambda _: None)
     monkeypatch.setattr("core.workflows.ranking.formation_energy", lambda e, c, _: e / c.natoms - 1)
@@ -66,12 +69,30 @@ def test_the_lowest_of_the_draws_is_kept_and_what_is_not_valid_comes_last(judge:
     assert edges(Ranked(Edges(), 4, judge).draw(asked, 1, context)) == [3.3, 3.3]  # type: ignore[arg-type]
     wanted = asked_of([NUMBERS], [None], [0.16 - 1], [0], [5])  # what the edge of 3.0 Å has
     assert edges(Ranked(Edges(), 4, judge).draw(wanted, 1, context)) == [3.0]  # type: ignore[arg-type]
-    start = Edges().draw(asked[torch.tensor([0])], 1, context).crystals
-    below = replace(wanted, energy=torch.tensor([-0.1]), start=replace(start, energy=torch.tensor([-0.74])))
-    assert edges(Ranked(Edges(), 4, judge).draw(below, 1, context)) == [3.0]  # type: ignore[arg-type]
     other = Edges()
     other.about = About("edges", energy_method="AFLOW")
     assert edges(Ranked(other, 4, judge).draw(wanted, 1, context)) == [3.3], "another scale"  # type: ignore[arg-type]
+
+
+def test_a_change_of_energy_is_one_from_the_start_by_the_potential(judge: Judge, tmp_path: Path) -> None:
+    context, method = TestContext(tmp_path), Edges()
+    method.about = About("edges", energy_method="AFLOW")  # of another scale: differences have none
+    asked = asked_of([NUMBERS], [None], [None], [0], [5])
+    start = method.draw(asked, 1, context).crystals  # 3.0 Å and 0.16 eV/atom
+    for change, edge in ((0.0, 3.0), (-0.13, 3.6), (-0.2, 3.3)):
+        below = replace(asked, energy=torch.tensor([change]), start=replace(start, energy=torch.tensor([math.nan])))
+        assert edges(Ranked(method, 4, judge).draw(below, 1, context)) == [edge]  # type: ignore[arg-type]
+
+
+def test_confidence_counts_beside_the_energy_that_is_asked_for(judge: Judge, tmp_path: Path) -> None:
+    context = TestContext(tmp_path)
+    asked = asked_of([NUMBERS] * 2, [None] * 2, [0.02 - 1] * 2, [1, 3], [5, 6])  # 3.6 Å is off by 0.02, 3.3 Å by 0.01
+    drawn = Edges().draw(asked, 1, context)
+    for first, second, best in ((0.5, 0.5, 1), (0.5, 0.4, 1), (0.5, 0.2, 0)):
+        sure = replace(drawn, origins=[Origin("TaB", 1, first), Origin("TaB", 2, second)])
+        a, b = judge.scores(sure, asked, "Well")
+        assert (b < a) is bool(best)
+    assert judge.scores(drawn, asked, "AFLOW")[1].cost == pytest.approx(0.01), "without a scale the energy alone"
 
 
 def test_a_ranking_takes_a_potential() -> None:
@@ -87,13 +108,13 @@ def test_a_run_keeps_one_of_several(starter: Path) -> None:
     result = generate(params, run)
     assert result["candidates"] == 2
     plain = run_of("generate", params)
-    generate(replace(params, count=6, draws=1), plain)
-    every, kept = made(plain.job_id), made(run.job_id)
-    for i, best in enumerate(kept[0]):
-        three = [c for c in every[0] if c.index // 3 == i]
-        energies = {r.candidate_id: r.total_before for r in every[1] if r.total_before is not None}
-        lowest = min(three, key=lambda c: energies.get(c.id, math.inf))
-        assert best.cell == lowest.cell
+    generate(replace(params, count=6, draws=1, potential=None), plain)
+    every, kept = made(plain.job_id)[0], made(run.job_id)[0]
+    potential = load_potential("chgnet")
+    for i, best in enumerate(kept):
+        three = [c for c in every if c.index // 3 == i]
+        _, found = relax_volume(unpack_cells([c.cell for c in three]), potential)
+        assert best.cell == three[int(found.energy.argmin())].cell
     assert generate(params, run)["candidates"] == len(candidates_of(run.job_id)) == 2, "gone on with, it is the same"
 
 
