@@ -5,14 +5,14 @@
         [--out TABLE.md]
 
 Rows and aims are those of benchmarks/quality_rows.py. A method is one of the names above or a pattern such as
-"substitution:{data}" or "refine:{network}:{data}", filled in row by row. With "@" behind it the potential chooses one of
-several samples, where the row gives an energy that it can be asked for ("ranked" is "substitution:{data}@"); with "+" a
-network holds the space group that is asked for, on the sites that structures of the dataset take ("held"). Every cell that is finished is kept in
-DIR/quality.jsonl, and an unfinished one goes on where it stopped: a method or a row can be added at any time. A cell is
-measured again when its model or its dataset is another, or with `--again`. `--limit` takes so many structures of each
-row, drawn by the seed (half as many pairs for modification); 0 takes all. The datasets are imported into the store
-where they are missing, from SUBHULL_SHARED and, for decorated prototypes, from the folder that
-benchmarks/decorated_set.py wrote.
+"substitution:{data}" or "refine:{network}:{data}", filled in row by row. With "@" behind it the potential chooses one
+of several samples, where the row gives an energy that it can be asked for ("ranked" is "substitution:{data}@"); with
+"+" a network holds the space group that is asked for, on the sites that structures of the dataset take ("held"). Every
+cell that is finished is kept in DIR/quality.jsonl, and an unfinished one goes on where it stopped: a method or a row
+can be added at any time. A cell is measured again when its model or its dataset is another, or with `--again`.
+`--limit` takes so many structures of each row, drawn by the seed (half as many pairs for modification); 0 takes all.
+The datasets are imported into the store where they are missing, from SUBHULL_SHARED and, for decorated prototypes,
+from the folder that benchmarks/decorated_set.py wrote.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ MATERIALS_PROJECT = (
 class Shipped:
     """How a model that ships is trained. options: of `core.training`; templates: starts for each structure, 0 for none
 
-    targets: structures that starts are made for, 0 for all
+    targets: structures that starts are made for, 0 for all; energies: the name of their scale, "" as the dataset has it
     """
 
     dataset: str
@@ -46,6 +46,7 @@ class Shipped:
     task: str = "generation"
     templates: int = 0
     targets: int = 0
+    energies: str = ""
 
 
 MODELS = {
@@ -59,15 +60,28 @@ MODELS = {
         "releases by more than 0.02 eV/atom",
         templates=2,
         targets=16_000,
+        energies="Materials Project",
     ),
     "modifier": Shipped(
         "mp",
-        ("--task", "modification", "--method", "cfm", "--preset", "small", "--batch", "64", "--learning-rate", "8e-4"),
-        60,
+        (
+            "--task",
+            "modification",
+            "--method",
+            "cfm",
+            "--batch",
+            "64",
+            "--learning-rate",
+            "3e-4",
+            "--initial",
+            str(ASSETS / "models" / "generator"),
+        ),
+        30,
         "The app's modifier: from a polymorph towards a more stable one, over 89 elements.",
         MATERIALS_PROJECT,
         "formulas without known polymorphs of other topology, cells over 64 atoms, molecules",
         task="modification",
+        energies="Materials Project",
     ),
     "perov_5": Shipped(
         "perov_5",
@@ -137,8 +151,10 @@ def ship(name: str, shipped: Shipped, model: Path, run: Path, measured: Sequence
     from core.workflows.seen import seen_in
 
     config = read_config(model) | {"seen": seen_in(load_tensors(get_dataset(shipped.dataset)))}
+    config["energy_method"] = shipped.energies or config["energy_method"]
     card = json.loads((model / "card.json").read_text()) | {
         "name": name,
+        "energy_method": config["energy_method"],
         "about": shipped.about,
         "data": shipped.data,
         "licence": "MIT (weights); the data's licence and attribution stand under data",

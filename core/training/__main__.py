@@ -21,7 +21,7 @@ from safetensors import safe_open
 from core.data.matrix import element_table
 from core.data.pairs import fits_ahead
 from core.data.tensors import TensorData, read_tensors
-from core.models.checkpoint import save_model
+from core.models.checkpoint import load_weights, read_config, save_model
 from core.models.registry import build_network
 from core.models.unet import Tables
 from core.training.loop import Report, Training, TrainingError
@@ -49,12 +49,15 @@ def train(asked: argparse.Namespace) -> None:
     except ValueError as error:
         raise ValueError(f"{asked.data} is no file that `dataset export --tensors` wrote, or it is damaged.") from error
     plan = make_plan(asked.task, asked.method, asked.network, asked.preset, vars(asked))
+    plan = plan.like(read_config(asked.initial)) if asked.initial else plan
     if plan.task == "modification" and data.fits is None and asked.processes > 1:
         data = replace(data, fits=fits_ahead(data, asked.processes))
     templates = TemplateStarts.read(asked.templates) if asked.templates else None
     learning, validation = make_sources(plan, data, templates)
     torch.manual_seed(asked.seed)
     network = build_network(plan.network, plan.network_config, lambda: _tables(asked.data))
+    if asked.initial:
+        load_weights(network, asked.initial).train()
     run = Training(network, plan.sampler, learning, validation, plan.config, asked.folder, asked.device)
     if run.step:
         print(f"going on from the checkpoint at step {run.step:,}", flush=True)
@@ -111,6 +114,9 @@ def _arguments() -> argparse.Namespace:
     for name in ("loss", "geometry", "schedule", "path", "precision", "pairs"):
         parser.add_argument(f"--{name}", default="")
     parser.add_argument("--templates", type=Path, help="starts for generation, by `dataset export --templates`")
+    parser.add_argument(
+        "--initial", type=Path, metavar="MODEL", help="begin with the weights of another model's folder"
+    )
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--processes", type=int, default=1, help="cores to fit pairs for modification on beforehand")
     parser.add_argument("--seed", type=int, default=0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from torch import Tensor
@@ -38,6 +38,18 @@ class Plan:
     def cell(self) -> str:
         """How cells are encoded (`core.data.encoding`)."""
         return CELLS[self.sampler.geometry]
+
+    def like(self, model: Mapping[str, Any]) -> Plan:
+        """The same with the network of another model's configuration, whose weights it begins with.
+
+        Raises ValueError for a network of another kind, or one that takes cells in another encoding.
+        """
+        config = model["network_config"]
+        if model["network"] != self.network or config.get("cell") != self.network_config.get("cell"):
+            raise ValueError(
+                f"A {self.network} of this method cannot begin with the weights of that {model['network']}."
+            )
+        return replace(self, network_config=dict(config))
 
     def model_config(self) -> dict[str, Any]:
         """What config.json of the model says of how it is built and sampled."""

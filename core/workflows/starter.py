@@ -15,6 +15,7 @@ from core.workflows.store import folder, store
 from db import datasets as rows
 
 DATASET = "starter"
+DEFAULTS = ("generator", "modifier")  # come last, since lists begin with the newest
 METHOD = "M3GNet-MP-2021.2.8"
 
 log = logging.getLogger(__name__)
@@ -34,7 +35,8 @@ def install() -> None:
         if "hulls" not in known:
             install_starter_hulls()
             marker.write("hulls\n")
-        for path in sorted((ASSETS / "models").glob("*/model.safetensors")):
+        found = sorted((ASSETS / "models").glob("*/model.safetensors"), key=lambda p: (p.parent.name in DEFAULTS, p))
+        for path in found:
             if f"model:{path.parent.name}" not in known and _install_model(path.parent):
                 marker.write(f"model:{path.parent.name}\n")
 
