@@ -133,7 +133,7 @@ def _unit(candidate: Any) -> str:
 def distinct(data: pd.DataFrame, most: int = 60) -> pd.DataFrame:
     """The lowest of each structure, by the paper's matcher on the relaxed cells, of the `most` lowest of each formula.
 
-    times: how many of those are this structure
+    Candidates of the very same energy are the very same cell, relaxed once. times: candidates that are this structure
     """
     from core.crystals import to_structures, unpack_cells
     from core.evaluation.matching import first_match
@@ -143,7 +143,8 @@ def distinct(data: pd.DataFrame, most: int = 60) -> pd.DataFrame:
 
     kept: list[dict[str, Any]] = []
     for _, group in data.groupby("formula"):
-        lowest = group.nsmallest(most, "above")
+        alike = group["above"].value_counts()
+        lowest = group.sort_values("above").drop_duplicates("above").head(most)
         with store().session() as session:
             relaxed = rows.relaxations(session, lowest["id"].tolist(), method_of(POTENTIAL))
             cells = {r.candidate_id: r.cell for r in relaxed if r.cell}
@@ -152,9 +153,9 @@ def distinct(data: pd.DataFrame, most: int = 60) -> pd.DataFrame:
             structure = to_structures(unpack_cells([cells[row["id"]]]))[0]
             same = first_match(structure, [s for s, _ in mine])
             if same is None:
-                mine.append((structure, row | {"times": 1}))
+                mine.append((structure, row | {"times": int(alike[row["above"]])}))
             else:
-                mine[same][1]["times"] += 1
+                mine[same][1]["times"] += int(alike[row["above"]])
         kept += [row for _, row in mine]
     return pd.DataFrame(kept).sort_values("above")
 

@@ -12,7 +12,7 @@ from core.ui.text import said
 from core.ui.widgets import plain, selected
 from core.workflows.context import UserError
 from core.workflows.hulls import list_hulls
-from core.workflows.ladders import LADDERS, RUNGS, level_at
+from core.workflows.ladders import LADDERS, RUNGS, Level, level_at
 
 KINDS = ("none", "list", "range", "ladders")
 THINNED = {"21": 1, "11": 2, "5": 5, "3": 10}  # energies of a ladder -> every so manyth
@@ -84,7 +84,7 @@ def _range_from(method: str, formula: str) -> str:
     untouched = not fresh and (state.get("from"), state.get("to")) == state.get("range-offered")
     level = _level(formula, method)
     if untouched or (fresh and not linked):
-        first = -0.3 if level is None else round(level, 3)
+        first = -0.3 if level is None else round(level.energy, 3)
         offered = (first, round(first - 0.2, 3))
         state["from"], state["to"] = state["range-offered"] = offered
     elif fresh:
@@ -93,8 +93,8 @@ def _range_from(method: str, formula: str) -> str:
                 state[key] = value
     if level is None:
         return ""
-    shown = f"{level:.3f}".replace("-", "−")
-    return f"The hull of {formula_unit(parse_formula(formula))} by {plain(method)} is at {shown} eV/atom."
+    shown = f"{level.energy:.3f}".replace("-", "−")
+    return f"The hull of {formula_unit(parse_formula(formula))} by {plain(level.hull.method)} is at {shown} eV/atom."
 
 
 def _number(text: str | None) -> float | None:
@@ -106,11 +106,11 @@ def _number(text: str | None) -> float | None:
     return value if -20 <= value <= 20 else None
 
 
-def _level(formula: str, method: str) -> float | None:
+def _level(formula: str, method: str) -> Level | None:
     if not formula:
         return None
     try:
-        return level_at(formula, method).energy
+        return level_at(formula, method)
     except UserError:
         return None
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from core.data.formulas import FormulaError, chemical_system, formula_unit, parse_formula
 from core.energy.hull import ConvexHull, HullError
+from core.energy.scales import stand_ins
 from core.workflows.context import UserError
-from core.workflows.hulls import get_hull_by_id, own_hull
+from core.workflows.hulls import HullView, get_hull_by_id, own_hull
 from db.tables import Hull
 
 RUNGS = 21  # energies of a whole ladder
@@ -60,25 +61,33 @@ def hull_energy(hull: ConvexHull, composition: Mapping[str, int]) -> float:
 class Level:
     """Where the ladders of a composition hang.
 
-    energy: of `hull` there, eV/atom, by the method that the model learned from; asked: the hull that was chosen
+    energy: of `hull` there, eV/atom; asked: the hull that was chosen; method: that the model learned from, which is the
+    hull's own, or one that the hull's potential learned too (`core.energy.scales`)
     """
 
     formula: str
     energy: float
     hull: Hull
     asked: Hull
+    method: str
 
     @property
     def carried(self) -> bool:
         """Is the chosen hull one of another method?"""
         return self.hull.method != self.asked.method
 
+    @property
+    def stands_in(self) -> bool:
+        """Is the hull a potential's in the place of what it learned from?"""
+        return self.hull.method != self.method
+
 
 def level_at(formula: str, method: str, hull_id: int | None = None) -> Level:
     """The energy that ladders of a formula are built from, on the scale of a model's method.
 
-    A hull of that method is used as it is. For a hull of another method the ladder is carried over: the same offsets
-    from a hull of the model's method. hull_id None takes the newest of the model's method.
+    A hull of that method is used as it is, and where there is none, one by a potential that learned that method's
+    energies. For a hull of another method the ladder is carried over: the same offsets from such a hull. hull_id None
+    takes the newest of the model's method.
     Raises UserError where there is none, or where a hull does not hold the composition.
     """
     try:
@@ -89,7 +98,7 @@ def level_at(formula: str, method: str, hull_id: int | None = None) -> Level:
     if not method:
         raise UserError("This model does not name the method of its energies: give them as a list, not as a ladder.")
     asked = get_hull_by_id(hull_id) if hull_id is not None else None
-    used = asked if asked is not None and asked.row.method == method else own_hull(system, method)
+    used = _hull_on(system, method, asked)
     if used is None:
         known = asked.row.method if asked else ""
         raise UserError(_refusal(unit, system, method, known))
@@ -99,7 +108,16 @@ def level_at(formula: str, method: str, hull_id: int | None = None) -> Level:
         energy = hull_energy(used.hull, counts)
     except HullError as error:
         raise UserError(str(error)) from error
-    return Level(unit, energy, used.row, (asked or used).row)
+    return Level(unit, energy, used.row, (asked or used).row, method)
+
+
+def _hull_on(system: str, method: str, asked: HullView | None) -> HullView | None:
+    """A hull of these elements on the scale of a method: the one asked for where it is, else the newest."""
+    for one in (method, *stand_ins(method, system.split("-"))):
+        found = asked if asked is not None and asked.row.method == one else own_hull(system, one)
+        if found is not None:
+            return found
+    return None
 
 
 def levels_of(formulas: Sequence[str], method: str, hull_id: int | None = None) -> list[Level]:
@@ -122,9 +140,11 @@ def explain(levels: Sequence[Level]) -> str:
     where = f"the hull {first.hull.name!r} of {first.hull.chemical_system} by {first.hull.method} ({listed} eV/atom)"
     if first.carried:
         return (
-            f"Carried over: the model learned energies by {first.hull.method}, the hull chosen is by "
+            f"Carried over: the model learned energies by {first.method}, the hull chosen is by "
             f"{first.asked.method}, so ladders take the same offsets from {where}."
         )
+    if first.stands_in:
+        return f"Ladders start at {where}, which learned the energies that the model learned from, by {first.method}."
     return f"Ladders start at {where}, the method that the model learned from."
 
 

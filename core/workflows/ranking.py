@@ -13,8 +13,10 @@ from dataclasses import dataclass, replace
 import torch
 
 from core.crystals import Crystals
+from core.data.rows import symbol
 from core.energy.formation import formation_energy, load_references
 from core.energy.potential import Potential
+from core.energy.scales import stand_ins
 from core.energy.volume import relax_volume
 from core.evaluation.validity import published_verdicts
 from core.workflows.chain import Stage
@@ -62,7 +64,7 @@ class Judge:
         """One for each of B crystals, and what was asked for each of them; scale: the method of the energies asked for.
 
         Crystals that answer one composition are compared by their energies; where an energy was asked for on the
-        potential's own scale, or a change of energy from a start, by how well they meet it.
+        potential's own scale (`core.energy.scales`), or a change of energy from a start, by how well they meet it.
         """
         valid = [v.valid for v in published_verdicts(drawn.crystals)]
         places = torch.tensor([i for i, good in enumerate(valid) if good], dtype=torch.int64)
@@ -83,9 +85,13 @@ class Judge:
         total, formation = self._energies(crystals)
         if asked.start is not None:
             return total, (total - self._start_energies(asked.start) - asked.energy).abs()
-        if scale == self.potential.name:
-            return total, (formation - asked.energy).abs()
-        return total, torch.full_like(total, math.nan)
+        known = torch.tensor([self._knows(scale, numbers) for numbers in crystals.numbers.tolist()])
+        return total, (formation - asked.energy).abs().where(known, math.nan)
+
+    def _knows(self, scale: str, numbers: list[int]) -> bool:
+        """Are formation energies of this cell content by the potential on that scale?"""
+        name = self.potential.name
+        return name == scale or name in stand_ins(scale, {symbol(z) for z in numbers if z})
 
     def _start_energies(self, starts: Crystals) -> torch.Tensor:
         """(B,) eV/atom, found in the same way as the crystals' own; a start that comes again is looked at once."""

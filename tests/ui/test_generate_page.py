@@ -315,7 +315,7 @@ def test_substitution_is_chosen_like_a_model(starter: Path) -> None:
     """By the list, by a link with its name, and again by a run's own link; its answers are few and say of what."""
     app = open_page("generate", model="substitution:starter", formula="Ta9B31")
     picker = next(s for s in app.selectbox if s.label == "Model")
-    assert picker.options[:2] == ["starter-generator", "substitution in starter"]
+    assert picker.options[:5] == ["generator", "starter-generator", "perov_5", "carbon_24", "substitution in starter"]
     assert picker.value == "substitution:starter"
     assert "Known structures of this dataset with the new elements put in" in said(app)
     assert "starter holds no structure of the same pattern" in said(app)

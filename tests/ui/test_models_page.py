@@ -63,7 +63,9 @@ def test_models_are_renamed_and_deleted(starter: Path) -> None:
     button(app, "Rename this model")
     assert param(app, "model") == "renamed"
     assert "### renamed" in said(app)
-    delete_model("starter-modifier")
+    for model in list_models():
+        if model.name != "renamed":
+            delete_model(model.name)
     button(app, "Delete renamed")
     assert list_models() == []
     assert "No model yet: train one, or add one above." in said(app)

@@ -133,7 +133,7 @@ def test_a_cell_that_is_too_large_is_reduced_by_a_click(starter: Path) -> None:
 def test_missing_symmetry_and_deuterium_are_explained_with_what_helps(starter: Path) -> None:
     assert "read as P1" in said(open_start(bare(SALT)))
     heavy = Structure(Lattice.cubic(4), ["D", "Ti"], [[0, 0, 0], [0.5, 0.5, 0.5]])
-    app = open_start(bare(heavy))
+    app = open_start(bare(heavy), model="starter-modifier")
     assert "deuterium" in app.error[0].value
     (button,) = [b for b in app.button if "hydrogen" in b.label]
     button.click().run()

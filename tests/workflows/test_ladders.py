@@ -9,6 +9,7 @@ import pytest
 
 from core.energy.hull import ConvexHull, Phase
 from core.energy.hull_source import HullSource, SourcePhase
+from core.energy.scales import stand_ins
 from core.workflows.context import UserError
 from core.workflows.generate import GenerateParams, check_params, count_of, plan
 from core.workflows.hulls import get_hull
@@ -52,6 +53,17 @@ def test_a_hull_of_the_models_method_is_used_as_it_is(starter: Path) -> None:
     assert not level.carried
     assert explain([level]).startswith("Ladders start at the hull 'starter' of B-Ta-W by M3GNet-MP-2021.2.8")
     assert level_at("TaWB6", "AFLOW", aflow_hull()).energy == pytest.approx(PUBLISHED, abs=1e-9)
+
+
+def test_a_potentials_hull_stands_for_what_the_potential_learned(starter: Path) -> None:
+    ours, level = (level_at("TaWB6", method) for method in ("M3GNet-MP-2021.2.8", "Materials Project"))
+    assert (level.energy, level.hull.id, level.stands_in, level.carried) == (ours.energy, ours.hull.id, True, False)
+    assert "which learned the energies that the model learned from, by Materials Project" in explain([level])
+    carried = level_at("TaWB6", "Materials Project", aflow_hull())
+    assert (carried.energy, carried.carried) == (ours.energy, True)
+    assert "the model learned energies by Materials Project" in explain([carried])
+    assert stand_ins("Materials Project", ["Ta", "O"]) == (), "oxides' energies are corrected, and were learned bare"
+    assert stand_ins("AFLOW", ["Ta", "B"]) == ()
 
 
 def test_a_ladder_from_another_methods_hull_keeps_its_offsets(starter: Path) -> None:
