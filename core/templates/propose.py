@@ -33,6 +33,7 @@ HALF = 10.0  # places in Pettifor's order at which confidence is one half, witho
 REGROUPED, SHARED_HALF = 0.8, 3.0  # confidence of a regrouped template at no cost, and the cost at which it halves
 KNOWN = 0.95  # confidence of a structure of the formula itself with the group and energy asked for
 ALONE = 0.1  # of what is left of confidence where there is only the formula itself: on carbon_24 7 % are right
+OTHER = 0.02  # of what is left of confidence in another group than the one asked for: it costs no match
 CLOSE = 0.02  # eV/atom that are the same energy
 SAME = 0.98  # likeness of one template with itself, its elements exchanged in ways that are the same
 
@@ -139,6 +140,8 @@ def choose(
         left = HALF / (HALF + plain_cost(library, asked, candidates))
     else:
         left = score(ranker, library, asked, candidates, alike)
+        theirs = library.group[candidates.places]
+        left = left * np.where(theirs == (asked.group or theirs), 1.0, OTHER)
     free = np.ones(len(left), dtype=bool)
     chosen: list[int] = []
     confidence: list[float] = []
