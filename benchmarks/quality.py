@@ -144,7 +144,7 @@ def _evaluated(asked: Asked, row: str, name: str, key: str) -> dict[str, Any]:
     params = EvaluateParams(
         plain, (), what.dataset, "val", what.conditions, what.ranked if ranked else what.samples, what.matcher, limit,
         usual_steps(plain), asked.seed, what.task, what.also, what.atoms, PARTS[asked.part], held,
-        what.dataset if held else "", "potential" if ranked else "",
+        what.dataset if held else "", "potential" if ranked else "", what.rank_steps if ranked else 0,
     )  # fmt: skip
     folder = asked.store / "quality" / hashlib.sha256(key.encode()).hexdigest()[:12]  # of the verdicts so far
     if asked.again:

@@ -23,7 +23,8 @@ class Measured:
     """One run of `evaluate` for each method; several lines of the table may come of it.
 
     dataset: a name in the store; network, paper: names of the models that answer it, "" where there is none
-    ranked: of so many samples a potential may choose one, since an energy is given that it can be asked for; 0 for none
+    ranked: of so many samples a potential may choose one, since an energy is given that it can be asked for; 0 for none;
+    rank_steps: of relaxation before
     """
 
     dataset: str
@@ -35,6 +36,7 @@ class Measured:
     atoms: tuple[int, ...] = ()
     task: str = "generation"
     ranked: int = 0
+    rank_steps: int = 0
 
     @property
     def also(self) -> tuple[str, ...]:
@@ -47,7 +49,9 @@ MEASURED: dict[str, Measured] = {
     "mp-composition": Measured("mp", "generator", "paper-generator", ("composition",), "field", atoms=(4, 20)),
     "mp": Measured("mp", "generator", "paper-generator", samples=5, atoms=(4, 20)),
     "mp-large": Measured("mp", "generator", "paper-generator", atoms=(21, 60)),
-    "modification": Measured("mp", "modifier", "paper-modifier", atoms=(4, 60), task="modification", ranked=5),
+    "modification": Measured(
+        "mp", "modifier", "paper-modifier", atoms=(4, 60), task="modification", ranked=5, rank_steps=20
+    ),
     "decorated": Measured("decorated", "generator", "paper-generator", ranked=10),
     "decorated-families": Measured("decorated_families", "generator", "paper-generator", ranked=10),
     "starter": Measured("starter", "starter-generator", samples=5),
