@@ -23,7 +23,7 @@ class Measured:
     """One run of `evaluate` for each method; several lines of the table may come of it.
 
     dataset: a name in the store; network, paper: names of the models that answer it, "" where there is none
-    ranked: of so many samples a potential may choose one, since it can be asked for the energy that is given; 0 for none;
+    ranked: of so many samples a potential may choose one, since it knows the energy that is given; 0 for none;
     rank_steps: of relaxation before
     """
 
