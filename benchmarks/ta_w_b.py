@@ -1,7 +1,7 @@
 """The paper's experiment with any method: three compositions of Ta, W and B, three ladders, 19 groups; on one hull.
 
     python -m benchmarks.ta_w_b --store DIR --method NAME [--every 1] [--count 1] [--groups 12 65 …] [--processes 1]
-        [--out DIR]
+        [--sites DATASET] [--out DIR]
 
 NAME is a network of the store or substitution:DATASET, such as substitution:mp_templates: every structure of
 mp_polymorphs with an energy of the first release (all serve as templates here, none is held out), which is imported
@@ -64,6 +64,7 @@ def params_of(asked: argparse.Namespace) -> Any:
             asked.method, FORMULAS, tuple(asked.groups) or PAPER_GROUPS, count=asked.count,
             steps=asked.steps or usual_steps(asked.method), seed=asked.seed, ladders=(1, 2, 3), every=asked.every,
             experiment=TA_W_B, potential=POTENTIAL, keep_symmetry=asked.keep_symmetry, processes=asked.processes,
+            hold_group=not asked.free_group, sites=asked.sites,
         )
     )  # fmt: skip
 
@@ -183,7 +184,8 @@ def report(data: pd.DataFrame, job: Any, params: Any, structures: pd.DataFrame) 
     result = job.result
     lines = [
         f"## {params.model}", "",
-        f"`python -m benchmarks.ta_w_b --method {params.model} --every {params.every} --count {params.count}`, "
+        f"`python -m benchmarks.ta_w_b --method {params.model} --every {params.every} --count {params.count}"
+        f"{f' --sites {params.sites}' if params.sites else ''}`, "
         f"{time.strftime('%Y-%m-%d')}, {len(os.sched_getaffinity(0))} cores, {params.processes} relaxing.", "",
         f"{result['candidates']:,} candidates asked for and drawn, {result['valid']:,} valid, {result['unique']:,} "
         f"unique, {result['novel']:,} new; {result['relaxed']:,} relaxed with {result['method']}, {result['failed']:,} "
@@ -240,6 +242,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--count", type=int, default=1, help="candidates for each composition, group and energy")
     parser.add_argument("--groups", type=int, nargs="+", default=[], help="some of the 19 space groups")
     parser.add_argument("--steps", type=int)
+    parser.add_argument(
+        "--sites", default="", metavar="DATASET", help="whose sites a network's held candidates start on"
+    )
+    parser.add_argument("--free-group", action="store_true", help="a network does not hold the space group")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep-symmetry", action="store_true", help="of the group found, while relaxing")
     parser.add_argument("--processes", type=int, default=1, help="cores to share the relaxations")
@@ -249,7 +255,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     os.environ["SUBHULL_VAR"] = str(asked.store.resolve())
     asked.store.mkdir(parents=True, exist_ok=True)
     try:
-        for dataset in asked.method.split(":")[1:][-1:]:
+        for dataset in {*asked.method.split(":")[1:][-1:], asked.sites} - {""}:
             prepare(dataset)
         params = params_of(asked)
         job = finished(params, asked.device)
