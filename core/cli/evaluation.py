@@ -24,8 +24,9 @@ def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", default="", help="a dataset instead of files")
     parser.add_argument("--split", default="", help="val or train; without it, all")
     parser.add_argument(
-        "--condition", default="composition,space-group,energy", help="what is given; the composition always is"
-    )
+        "--condition", action="append", metavar="A,B",
+        help="what is given, of composition, space-group, energy: all by default; the composition always is",
+    )  # fmt: skip
     parser.add_argument("--samples", type=int, default=1, help="drawn for each structure")
     parser.add_argument("--matcher", default="paper", help="paper or field; of paper,field the first counts")
     parser.add_argument("--atoms", type=pair, help="smallest and largest cell, 4-20")
@@ -52,7 +53,7 @@ def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
 
 
 def _evaluate(asked: argparse.Namespace) -> dict[str, Any]:
-    from core.workflows.evaluate import EvaluateParams, check_params, usual_steps
+    from core.workflows.evaluate import CONDITIONS, EvaluateParams, check_params, usual_steps
 
     first, *also = (m.strip() for m in asked.matcher.split(","))
     params = EvaluateParams(
@@ -60,7 +61,7 @@ def _evaluate(asked: argparse.Namespace) -> dict[str, Any]:
         tuple(str(f.resolve()) for f in asked.data),
         asked.dataset,
         asked.split,
-        tuple(c.strip() for c in asked.condition.split(",") if c.strip()),
+        tuple(c.strip() for c in ",".join(asked.condition or CONDITIONS).split(",") if c.strip()),
         asked.samples,
         first,
         asked.limit,

@@ -39,7 +39,7 @@ def test_match_pairs_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--dataset", "starter", "--condition", "colour"], "There is no condition 'colour'"),
+        (["--dataset", "starter", "--condition", "colour", "--condition", "energy"], "There is no condition 'colour'"),
         (["--data", "nowhere.jsonl"], "There is no file"),
         (["--dataset", "starter", "--samples", "0"], "must be 1 to 100"),
     ],
