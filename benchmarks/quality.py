@@ -38,7 +38,7 @@ METHODS = {
     "substitution": "substitution:{data}",
     "ranked": "substitution:{data}@",
     "refine": "refine:{network}:{data}",
-    "best": "best:{network}:{data}@",
+    "best": "best:{network}:{data}+@",
     "paper": "{paper}",
     "start": "start",
 }
@@ -110,9 +110,17 @@ def filled(method: str, row: Measured) -> str:
     """The method's name for a row. Raises UserError for a placeholder that is none."""
     try:
         name = METHODS.get(method, method).format(network=row.network, paper=row.paper, data=row.dataset)
-        return name if row.ranked else name.rstrip(RANKED)
     except (KeyError, IndexError, ValueError) as error:
         raise UserError(f"{method!r} is no method: write {{network}}, {{paper}} or {{data}} for the row's.") from error
+    plain, suffix = split(name)
+    holds = row.task == "generation" and "space-group" in row.conditions
+    return plain + HELD * (HELD in suffix and holds) + RANKED * (RANKED in suffix and row.ranked > 0)
+
+
+def split(name: str) -> tuple[str, str]:
+    """A method's name and the signs behind it."""
+    plain = name.rstrip(RANKED + HELD)
+    return plain, name[len(plain) :]
 
 
 def key_of(asked: Asked, row: str, name: str) -> str:
@@ -122,10 +130,8 @@ def key_of(asked: Asked, row: str, name: str) -> str:
 
     if not name:
         raise UserError("There is no model for this row.")
-    row_of, plain = MEASURED[row], name.rstrip(RANKED + HELD)
-    if name.endswith(HELD) and (row_of.task != "generation" or "space-group" not in row_of.conditions):
-        raise UserError("A space group is held by generators alone, where one is given.")
-    hashes = [get_dataset(row_of.dataset).hash]
+    plain, _ = split(name)
+    hashes = [get_dataset(MEASURED[row].dataset).hash]
     parts = plain.split(":")[1:]
     if not parts and plain != "start":
         hashes.append(load_model(plain).row.hash)
@@ -140,7 +146,8 @@ def _evaluated(asked: Asked, row: str, name: str, key: str) -> dict[str, Any]:
 
     what = MEASURED[row]
     limit = asked.limit // 2 if what.task == "modification" else asked.limit
-    plain, held, ranked = name.rstrip(RANKED + HELD), name.endswith(HELD), name.endswith(RANKED)
+    plain, suffix = split(name)
+    held, ranked = HELD in suffix, RANKED in suffix
     params = EvaluateParams(
         plain, (), what.dataset, "val", what.conditions, what.ranked if ranked else what.samples, what.matcher, limit,
         usual_steps(plain), asked.seed, what.task, what.also, what.atoms, PARTS[asked.part], held,

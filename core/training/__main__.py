@@ -64,18 +64,21 @@ def train(asked: argparse.Namespace) -> None:
     final = run.run(lambda report: _write(asked.folder, report), lambda: False)
     if run.fleet.first:
         config = plan.model_config() | {"energy_method": data.method}
-        save_model(asked.folder / "model", run.weights(), config, _card(plan, data, run, final))
+        save_model(asked.folder / "model", run.weights(), config, _card(asked, plan, data, run, final))
         losses = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in final.items())
         print(f"{run.step:,} steps; {losses}\nthe model is in {asked.folder / 'model'}", flush=True)
 
 
-def _card(plan: Plan, data: TensorData, run: Training, final: dict[str, float]) -> dict[str, object]:
+def _card(
+    asked: argparse.Namespace, plan: Plan, data: TensorData, run: Training, final: dict[str, float]
+) -> dict[str, object]:
+    begun = {"initial": asked.initial.resolve().name} if asked.initial else {"preset": asked.preset}
     return {
         "task": plan.task,
         "dataset": data.name,
         "dataset_hash": data.hash,
         "energy_method": data.method,
-        "recipe": plan.values,
+        "recipe": begun | plan.values,
         "parameters": sum(p.numel() for p in run.network.parameters()),
         "steps": run.step,
         "best_step": run.best_step,

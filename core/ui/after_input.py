@@ -60,12 +60,14 @@ def _potential() -> dict[str, Any]:
 
 
 def _judging(own_dataset: str) -> dict[str, Any]:
-    others = [d.name for d in list_datasets() if d.name != own_dataset]
+    known = [d.name for d in list_datasets()]
+    others = [name for name in known if name != own_dataset]
+    own_dataset = own_dataset if own_dataset in known else ""
     compare = st.multiselect(
         "New against", others, key="compare", bind="query-params", disabled=not others,
-        placeholder=f"{own_dataset or 'its own dataset'}" + (", and …" if others else ""),
+        placeholder=compared_with(own_dataset, bool(others)),
         help="A candidate is new where the structure matcher finds it in none of these datasets; the one that the "
-        "model learned from is always among them.",
+        "model learned from is always among them, where it is in this store.",
     )  # fmt: skip
     symmetrise = st.toggle(
         "Symmetrise onto the space group asked for", key="symmetrise", bind="query-params",
@@ -73,6 +75,13 @@ def _judging(own_dataset: str) -> dict[str, Any]:
         "says how far. Off: crystals stay as they were drawn.",
     )  # fmt: skip
     return {"compare": tuple(compare), "symmetrise": bool(symmetrise)}
+
+
+def compared_with(own_dataset: str, others: bool) -> str:
+    """What stands in the empty field."""
+    if not own_dataset:
+        return "no dataset: choose some" if others else "no dataset"
+    return f"{own_dataset}, and …" if others else own_dataset
 
 
 def draws_input() -> dict[str, Any]:

@@ -24,6 +24,7 @@ _WORDS = {
 _SHARES = ("match_rate", "valid", "group_found", "novel", "unique")
 _RECIPE = {
     "preset": "preset",
+    "initial": "begun with the weights of",
     "batch": "batch",
     "learning_rate": "learning rate (peak)",
     "warmup": "warm-up steps",
@@ -103,7 +104,8 @@ def learned_from(card: Card, config: Card, energy_method: str) -> dict[str, str]
     if structures is not None:
         of = f" of {formulas:,.0f} formulas" if formulas is not None else ""
         lines["structures"] = f"{structures:,.0f}{of}"
-    lines["elements"] = " ".join(_short(seen.get("elements"), 30))
+    elements = _short(seen.get("elements"), 120)
+    lines["elements"] = " ".join(elements[:30]) + (f" … {len(elements)} in all" if len(elements) > 30 else "")
     lines["atoms per cell"] = "–".join(_short(seen.get("natoms"), 2))
     groups = _short(seen.get("space_groups"), 12)
     many = len(seen["space_groups"]) if groups else 0

@@ -9,7 +9,7 @@ from core.cli.common import duration
 from core.crystals import Crystals, unpack_cells
 from core.export.bundle import cif_text
 from core.jobs import queue
-from core.ui.after_input import KEPT, RANK_STEPS
+from core.ui.after_input import KEPT, RANK_STEPS, compared_with
 from core.ui.conditions import model_picker, parse_energies, sampler_picker, show_how, usable_method
 from core.ui.devices import devices
 from core.ui.group_input import group_input
@@ -180,12 +180,14 @@ def _relax(potential: str | None) -> str:
 
 
 def _datasets(model: Method) -> tuple[str, ...]:
-    names = [d.name for d in list_datasets() if d.hash != model.about.dataset_hash]
+    known = list_datasets()
+    names = [d.name for d in known if d.hash != model.about.dataset_hash]
+    own = next((d.name for d in known if d.hash == model.about.dataset_hash), "")
     first = [n for n in (selected("compare") or "").split(",") if n in names]
     chosen = st.multiselect(
         "New against", names, first, key="ask-compare",
-        placeholder="what the model learned from alone", disabled=not names,
-        help="Candidates are compared with what the model learned from, and with these datasets.",
+        placeholder=compared_with(own, bool(names)), disabled=not names,
+        help="Candidates are compared with what the model learned from, where it is in this store, and with these.",
     )  # fmt: skip
     _remember("compare", ",".join(chosen), "")
     return tuple(chosen)

@@ -173,7 +173,7 @@ def begun(model: LoadedModel) -> Sampler:
     if not isinstance(sampler, FlowMatching):
         raise UserError(f"{model.row.name} cannot begin at a template: it did not learn by flow matching.")
     learned = bool(getattr(getattr(model.network, "config", None), "templates", False))
-    return replace(sampler, begin=0.0 if learned else LATE)
+    return replace(sampler, begin=0.0 if learned else LATE, annealing=0.0)  # that is for noise: templates it displaces
 
 
 def about_pair(kind: str, model: About, templates: About) -> About:
