@@ -21,7 +21,7 @@ ABOUT = {
     "first. No network: in seconds, and as many as there are templates.",
     REFINE: "Known structures with the new elements put in, the likeliest first, and each moved by the network from "
     "there; its symmetry is kept.",
-    BEST: "Known structures with the new elements put in where they are likely, refined by the network, and the "
+    BEST: "Known structures with the new elements put in where they are likely, and the "
     "network's own crystals beside them.",
 }
 

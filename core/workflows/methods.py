@@ -44,8 +44,8 @@ def find_method(name: str, sampler: str = "", hold_group: bool = False, sites: s
     own = Trained(load_model(trained).drawn_by(sampler).holding(hold_group, sites))
     if not kind:
         return own
-    refined = Refined(own.model, own.about, Substitution(dataset))
-    return refined if kind == REFINE else Best(refined, own)
+    templates = Substitution(dataset)
+    return Refined(own.model, own.about, templates) if kind == REFINE else Best(templates, own)
 
 
 def parts_of(name: str) -> tuple[str, str, str]:
