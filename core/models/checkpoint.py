@@ -79,6 +79,18 @@ def read_config(folder: Path) -> dict[str, Any]:
     return values
 
 
+def begin_with(network: nn.Module, folder: Path) -> None:
+    """Give a network the weights of a model that may know more than it: the rest is left.
+
+    Raises CheckpointError where it needs some that the model has not.
+    """
+    tensors, _ = read_tensor_file(folder / WEIGHTS)
+    needed = network.state_dict()
+    if any(name not in tensors or tensors[name].shape != t.shape for name, t in needed.items()):
+        raise CheckpointError("This network cannot begin with the weights of that model: they do not fit.")
+    network.load_state_dict({name: tensors[name].to(t.dtype) for name, t in needed.items()})
+
+
 def load_weights(network: nn.Module, folder: Path) -> nn.Module:
     """The network with the folder's weights, in evaluation mode. Raises CheckpointError where they do not fit."""
     tensors, _ = read_tensor_file(folder / WEIGHTS)

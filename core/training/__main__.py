@@ -21,7 +21,7 @@ from safetensors import safe_open
 from core.data.matrix import element_table
 from core.data.pairs import fits_ahead
 from core.data.tensors import TensorData, read_tensors
-from core.models.checkpoint import load_weights, read_config, save_model
+from core.models.checkpoint import begin_with, read_config, save_model
 from core.models.registry import build_network
 from core.models.unet import Tables
 from core.training.loop import Report, Training, TrainingError
@@ -57,7 +57,7 @@ def train(asked: argparse.Namespace) -> None:
     torch.manual_seed(asked.seed)
     network = build_network(plan.network, plan.network_config, lambda: _tables(asked.data))
     if asked.initial:
-        load_weights(network, asked.initial).train()
+        begin_with(network, asked.initial)
     run = Training(network, plan.sampler, learning, validation, plan.config, asked.folder, asked.device)
     if run.step:
         print(f"going on from the checkpoint at step {run.step:,}", flush=True)

@@ -42,14 +42,16 @@ class Plan:
     def like(self, model: Mapping[str, Any]) -> Plan:
         """The same with the network of another model's configuration, whose weights it begins with.
 
-        Raises ValueError for a network of another kind, or one that takes cells in another encoding.
+        Of what a network is told, it keeps to this method's: a flow that begins at a structure would read off the way
+        where it sees that structure too. Raises ValueError for a network of another kind, or cells in another encoding.
         """
-        config = model["network_config"]
-        if model["network"] != self.network or config.get("cell") != self.network_config.get("cell"):
+        own, config = self.network_config, model["network_config"]
+        if model["network"] != self.network or config.get("cell") != own.get("cell"):
             raise ValueError(
                 f"A {self.network} of this method cannot begin with the weights of that {model['network']}."
             )
-        return replace(self, network_config=dict(config))
+        told = {k: own[k] for k in ("sees_start", "templates") if k in own}
+        return replace(self, network_config=dict(config) | told)
 
     def model_config(self) -> dict[str, Any]:
         """What config.json of the model says of how it is built and sampled."""
