@@ -25,7 +25,7 @@ from core.workflows.method import Asked, Drawn, Method
 from core.workflows.relax import RelaxParams, potential_for, relax_crystals
 
 MISS = 0.02  # eV/atom: the usual error of a potential between polymorphs
-UNTOLD = 0.3  # confidence of a crystal of which none is told: a network's own
+UNTOLD = 0.1  # confidence of a crystal of which none is told: a network's own
 _PART = 64  # crystals whose energies are found at once
 
 

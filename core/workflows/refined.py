@@ -24,7 +24,7 @@ from core.workflows.substitution import Substitution, alike
 
 REFINE, BEST = "refine:", "best:"
 LATE = 0.7  # time at which a network that never learned from templates takes one up
-OWN = 0.3  # confidence of a network's own draw, beside that of templates
+OWN = 0.1  # confidence of a network's own draw, beside that of templates: at 0.3 matches of mp_polymorphs are lost
 SYMPREC = 0.01  # Å, of the operations that a template keeps
 
 
