@@ -178,6 +178,7 @@ def chart(data: pd.DataFrame, title: str) -> Any:
 def report(data: pd.DataFrame, job: Any, params: Any, structures: pd.DataFrame) -> str:
     """The numbers as Markdown."""
     from core.data.symmetry import named
+    from core.workflows.chain import new_of
     from core.workflows.experiments import PAPER_FOUND
 
     took = (job.finished_at or 0) - (job.started_at or 0)
@@ -188,8 +189,9 @@ def report(data: pd.DataFrame, job: Any, params: Any, structures: pd.DataFrame) 
         f"{f' --sites {params.sites}' if params.sites else ''}`, "
         f"{time.strftime('%Y-%m-%d')}, {len(os.sched_getaffinity(0))} cores, {params.processes} relaxing.", "",
         f"{result['candidates']:,} candidates asked for and drawn, {result['valid']:,} valid, {result['unique']:,} "
-        f"unique, {result['novel']:,} new; {result['relaxed']:,} relaxed with {result['method']}, {result['failed']:,} "
-        f"failed; {took / 60:.0f} minutes, everything together. On the hull {', '.join(result['hulls'].values())}: "
+        f"unique, {new_of(result['novel'])}; {result['relaxed']:,} relaxed with {result['method']}, "
+        f"{result['failed']:,} failed; {took / 60:.0f} minutes, everything together. On the hull "
+        f"{', '.join(result['hulls'].values())}: "
         f"{int((data['above'] < -1000 * SAME).sum())} below it by more than {1000 * SAME:g} meV/atom.", "",
         "| composition | ladder | relaxed | below the hull | lowest, meV/atom above | its group | candidate |",
         "|---|---|---|---|---|---|---|",

@@ -56,10 +56,12 @@ MODELS = {
         "mp",
         ("--preset", "small", "--path", "stored", "--batch", "128", "--learning-rate", "1e-3"),
         115,
-        "The app's generator: flow matching from noise, or from templates, over 89 elements.",
+        "The app's generator, over 89 elements. The match rates are of 300 held-out structures of 4 to 20 atoms with "
+        "composition, space group and energy given, one sample of each, held on the group on sites as known structures "
+        "take them; drawn freely it is 12 % and 29 %. Substitution in known structures finds 82 % of them.",
         MATERIALS_PROJECT,
-        "cells over 64 atoms, disorder, magnetism, molecules; energies of single structures that differ between "
-        "releases by more than 0.02 eV/atom",
+        "cells over 20 atoms (1 % of those of 21 to 60 are found), disorder, magnetism, molecules; as the network that "
+        "refines templates, which it makes a little worse",
         templates=2,
         targets=16_000,
         energies="Materials Project",
@@ -68,21 +70,16 @@ MODELS = {
     "modifier": Shipped(
         "mp",
         (
-            "--task",
-            "modification",
-            "--method",
-            "cfm",
-            "--batch",
-            "64",
-            "--learning-rate",
-            "3e-4",
-            "--initial",
-            str(ASSETS / "models" / "generator"),
+            *("--task", "modification", "--method", "cfm", "--batch", "64", "--learning-rate", "3e-4"),
+            *("--initial", str(ASSETS / "models" / "generator")),
         ),
-        30,
-        "The app's modifier: from a polymorph towards a more stable one, over 89 elements.",
+        13,
+        "The app's modifier: from a polymorph towards a more stable one, over 89 elements. The match rates are of 143 "
+        "pairs of held-out formulas with the target's group and the change of energy given, one sample of each; the "
+        "start returned unchanged is 15 % and 24 %, substitution in known structures 58 % and 60 %.",
         MATERIALS_PROJECT,
-        "formulas without known polymorphs of other topology, cells over 64 atoms, molecules",
+        "reaching a space group or another topology with certainty: draw many, or substitute in known structures; "
+        "cells over 64 atoms, molecules",
         task="modification",
         energies="Materials Project",
     ),
@@ -90,7 +87,7 @@ MODELS = {
         "perov_5",
         ("--preset", "small", "--path", "stored", "--batch", "128", "--learning-rate", "1e-3"),
         32,
-        "A benchmark's model: perovskites of 5 atoms, composition alone.",
+        "A benchmark's model: perovskites of 5 atoms, composition alone; match rates of 300 of the validation part.",
         "Perov-5 (I. E. Castelli et al., Energy Environ. Sci. 5, 9034, 2012), the split of CDVAE (MIT)",
         "anything but ABX3 perovskites in one cubic cell",
         annealing=2.0,
@@ -99,7 +96,7 @@ MODELS = {
         "carbon_24",
         ("--preset", "small", "--path", "matched", "--batch", "128", "--learning-rate", "1e-3"),
         25,
-        "A benchmark's model: carbon of 6 to 24 atoms.",
+        "A benchmark's model: carbon of 6 to 24 atoms; match rates of 300 of the validation part.",
         "Carbon-24 (C. J. Pickard, AIRSS data, 2020), the split of CDVAE (MIT)",
         "anything but carbon under high pressure",
     ),

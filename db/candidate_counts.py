@@ -64,11 +64,14 @@ def verdicts(
 
 @dataclass(frozen=True)
 class Summary:
-    """Of all that pass a filter: how many, and how they fared; `lowest` in eV/atom above its hull."""
+    """Of all that pass a filter: how many, and how they fared; `lowest` in eV/atom above its hull.
+
+    novel: None where none was compared with known structures
+    """
 
     count: int
     valid: int
-    novel: int
+    novel: int | None
     unique: int
     relaxed: int
     placed: int
@@ -83,13 +86,14 @@ def summary(session: Session, wanted: CandidateFilter, placing: Placing) -> Summ
         _sum(valid),
         _sum(valid & Candidate.novel.is_(True)),
         _sum(valid & Candidate.unique.is_(True)),
+        func.count(Candidate.novel),
         func.count(Relaxation.total_after),
         func.count(above),
         func.min(above),
     ]
     *counts, low = session.execute(filtered(columns, wanted, placing, ["above", "energy"])).one()
-    n, valid_ones, novel, unique, relaxed, placed = (int(c or 0) for c in counts)
-    return Summary(n, valid_ones, novel, unique, relaxed, placed, _number(low))
+    n, valid_ones, novel, unique, compared, relaxed, placed = (int(c or 0) for c in counts)
+    return Summary(n, valid_ones, novel if compared else None, unique, relaxed, placed, _number(low))
 
 
 def sample(

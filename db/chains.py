@@ -12,12 +12,15 @@ from db.tables import Candidate, Job, Relaxation
 
 
 class RunCounts(NamedTuple):
-    """Of a run: candidates drawn, and how many of them are valid, unique among their siblings, new."""
+    """Of a run: candidates drawn, and how many of them are valid, unique among their siblings, new.
+
+    novel: None where none was compared with known structures
+    """
 
     candidates: int
     valid: int
     unique: int
-    novel: int
+    novel: int | None
 
 
 class RunEnergy(NamedTuple):
@@ -44,8 +47,10 @@ def run_counts(session: Session, job_id: int) -> RunCounts:
         func.count().filter(Candidate.valid.is_(True)),
         func.count().filter(Candidate.unique.is_(True)),
         func.count().filter(Candidate.novel.is_(True)),
+        func.count().filter(Candidate.novel.is_not(None)),
     ).select_from(Candidate)
-    return RunCounts(*(int(n) for n in session.execute(_of_run(query, job_id)).one()))
+    drawn, valid, unique, novel, compared = (int(n) for n in session.execute(_of_run(query, job_id)).one())
+    return RunCounts(drawn, valid, unique, novel if compared else None)
 
 
 def ids_within(session: Session, job_id: int, distance: float, volumes: tuple[float, float]) -> list[int]:

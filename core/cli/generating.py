@@ -179,9 +179,10 @@ def chain_of(asked: argparse.Namespace) -> dict[str, Any]:
 
 def _report(result: dict[str, Any]) -> None:
     """What came of the chain, in lines."""
-    print(
-        f"{result['candidates']} candidates: {result['valid']} valid, {result['unique']} unique, {result['novel']} new"
-    )
+    from core.workflows.chain import new_of
+
+    counted = f"{result['candidates']} candidates: {result['valid']} valid, {result['unique']} unique"
+    print(f"{counted}, {new_of(result['novel'])}")
     print_missing(result)
     if "method" in result:
         words = [f"{result['relaxed']} relaxed" if result["relaxed"] else "", f"{result['failed']} failed"]

@@ -69,7 +69,11 @@ def _numbers(found: workflow.Summary, placing: Placing) -> None:
     columns[0].metric("candidates", f"{found.count:,}")
     columns[1].metric("valid", f"{found.valid:,}", help=MEANING)
     columns[2].metric("unique as drawn", f"{found.unique:,}", help="Valid, and no repeat of another of this run.")
-    columns[3].metric("new as drawn", f"{found.novel:,}", help="Valid, and in no dataset they were compared with.")
+    columns[3].metric(
+        "new as drawn",
+        "–" if found.novel is None else f"{found.novel:,}",
+        help="Valid, and in no dataset they were compared with; – where they were compared with none.",
+    )
     columns[4].metric("relaxed", f"{found.relaxed:,}", help=f"With {method}.")
     columns[5].metric(
         "lowest above hull",

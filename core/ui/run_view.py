@@ -15,7 +15,7 @@ from core.ui.experiment_view import experiment_table
 from core.ui.generate_form import url_of
 from core.ui.job_result import show_missing
 from core.ui.widgets import counted, is_active, page, plain, sentences, watch_job
-from core.workflows.chain import Chain, count_energies, stages_of, summarise
+from core.workflows.chain import Chain, count_energies, new_of, stages_of, summarise
 from core.workflows.context import UserError
 from core.workflows.generate import GenerateParams, count_of
 from core.workflows.methods import is_substitution, label_of
@@ -89,7 +89,7 @@ def stages(job: Job, chain: Chain, total: int) -> list[StageState]:
         counts = chains.run_counts(session, job.id)
     about = {
         "draw": f"{counts.candidates:,} of {total:,}",
-        "judge": f"{counts.valid:,} valid, {counts.unique:,} unique, {counts.novel:,} new"
+        "judge": f"{counts.valid:,} valid, {counts.unique:,} unique, {new_of(counts.novel)}"
         if counts.candidates
         else "–",
     }

@@ -75,7 +75,9 @@ def check_chain(chain: Chain) -> None:
     if not 1 <= chain.draws <= MAX_DRAWS or not 0 <= chain.rank_steps <= 1000:
         raise UserError(f"For each candidate 1 to {MAX_DRAWS} crystals are drawn, and ranked after 0 to 1000 steps.")
     if chain.potential is None and chain.draws > 1:
-        raise UserError("Which of several crystals is the best says a potential: choose one, or draw one of each.")
+        raise UserError(
+            "A potential says which of several crystals is the best, and there is none: relax, or draw one each."
+        )
     if chain.potential is None:
         return
     if chain.relax not in MODES:
@@ -244,6 +246,11 @@ def _energies(cells: list[bytes], potential: Potential) -> list[dict[str, Any]]:
         }
         for i, problem in enumerate(found.problem)
     ]
+
+
+def new_of(novel: int | None) -> str:
+    """ "3 new", or that nobody looked."""
+    return "not compared with known ones" if novel is None else f"{novel:,} new"
 
 
 def summarise(job_id: int, chain: Chain) -> dict[str, Any]:

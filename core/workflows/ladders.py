@@ -144,7 +144,10 @@ def explain(levels: Sequence[Level]) -> str:
             f"{first.asked.method}, so ladders take the same offsets from {where}."
         )
     if first.stands_in:
-        return f"Ladders start at {where}, which learned the energies that the model learned from, by {first.method}."
+        return (
+            f"Ladders start at {where}. The model learned energies of the {first.method}, of which there is no hull here; "
+            "that potential was fitted to them, and errs by about 30 meV/atom."
+        )
     return f"Ladders start at {where}, the method that the model learned from."
 
 

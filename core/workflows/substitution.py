@@ -146,8 +146,16 @@ class Substitution:
         listed = ", ".join(f"{unit} ({form})" for unit, form in list(units.items())[:_NAMED]) + _and_more(units)
         return (
             f"{self.about.dataset} holds no structure of the same pattern and number of atoms (or a whole part of it) "
-            f"as {listed}: there is nothing to exchange elements in."
+            f"as {listed}: there is nothing to exchange elements in.{self._larger(formulas)}"
         )
+
+    def _larger(self, formulas: Sequence[str]) -> str:
+        """ " It has some for Ta2B4, Ta4B8.": contents of more formula units that have templates, of the first formula."""
+        unit = parse_formula(formula_unit(parse_formula(formulas[0])))
+        own = Pattern.of(atomic_numbers(unit), None, None).pattern
+        sizes = sorted(n // sum(own) for known, n in self.library.members if known == own)
+        listed = ["".join(f"{e}{k * times}" for e, k in unit.items()) for times in sizes[:3]]
+        return f" It has some for {', '.join(listed)}." if listed else ""
 
     def _groups(self, formulas: Sequence[str], groups: Sequence[int]) -> list[str]:
         said = []

@@ -19,7 +19,7 @@ from core.data.symmetry import detect_group
 from core.evaluation import symmetrising, validity
 from core.ui.candidate_words import verdict
 from core.workflows import judging
-from core.workflows.chain import Chain
+from core.workflows.chain import Chain, new_of, summarise
 from core.workflows.context import UserError
 from core.workflows.datasets import tensor_path
 from core.workflows.imports import ImportParams, import_files
@@ -81,6 +81,7 @@ def test_repeats_are_found_among_siblings_and_after_an_interruption(job: int) ->
     assert [c.unique for c in found] == [True, False, True, False, True, False, False, False]
     assert {c.reduced_formula for c in found} == {"NaCl", "TiO2"}
     assert {c.novel for c in found} == {None}, "what the model learned from is not in the store"
+    assert new_of(summarise(job, Chain())["novel"]) == "not compared with known ones"
     assert [c.charge_balanced for c in found] == [True] * 8
     another = run_of("generate", Chain()).job_id
     Keeper(model_of(), another).keep([wish(0, "Na4Cl4")], batch(NACL))

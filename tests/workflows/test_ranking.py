@@ -96,7 +96,7 @@ def test_confidence_counts_beside_the_energy_that_is_asked_for(judge: Judge, tmp
 
 
 def test_a_ranking_takes_a_potential() -> None:
-    with pytest.raises(UserError, match="says a potential"):
+    with pytest.raises(UserError, match="A potential says"):
         check_chain(Chain(draws=2))
     with pytest.raises(UserError, match="1 to 100 crystals"):
         check_chain(Chain(draws=0, potential=""))
