@@ -145,8 +145,8 @@ def explain(levels: Sequence[Level]) -> str:
         )
     if first.stands_in:
         return (
-            f"Ladders start at {where}. The model learned energies of the {first.method}, of which there is no hull here; "
-            "that potential was fitted to them, and errs by about 30 meV/atom."
+            f"Ladders start at {where}. The model learned energies of the {first.method}, of which there is no hull "
+            "here; that potential was fitted to them, and errs by about 30 meV/atom."
         )
     return f"Ladders start at {where}, the method that the model learned from."
 

@@ -150,7 +150,7 @@ class Substitution:
         )
 
     def _larger(self, formulas: Sequence[str]) -> str:
-        """ " It has some for Ta2B4, Ta4B8.": contents of more formula units that have templates, of the first formula."""
+        """ " It has some for Ta2B4, Ta4B8.": contents with other numbers of formula units, of the first formula."""
         unit = parse_formula(formula_unit(parse_formula(formulas[0])))
         own = Pattern.of(atomic_numbers(unit), None, None).pattern
         sizes = sorted(n // sum(own) for known, n in self.library.members if known == own)
