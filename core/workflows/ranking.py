@@ -2,7 +2,8 @@
 
 Volumes are brought to rest before (`core.energy.volume`), since a volume that is only estimated hides what differs.
 Where an energy is asked for, how sure a template was counts too: an error of `MISS` weighs as much as a confidence that
-is e times lower. Measured on held-out formulas of the choosing part with MISSING_NUMBERS
+is e times lower. Of templates for decorated prototypes, whose energies are M3GNet's, the right one comes first in 97 %,
+where the likeliest is right in 70; of those for modifications in 65 % and 58 (benchmarks/README.md).
 """
 
 from __future__ import annotations
