@@ -54,7 +54,7 @@ def start(app: AppTest) -> GenerateParams:
 
 
 def test_conditions_are_read_while_they_are_typed(starter: Path) -> None:
-    app = open_page("generate")
+    app = open_page("generate", model="starter-generator")
     assert "**TaWB6** :small[8 atoms in the cell · Ta, W, B]" in said(app)
     assert "TaWB6 has no relative" in said(app)
     box(app, "Composition").set_value("Ta1B2, Ti2B4").run()
@@ -74,7 +74,7 @@ def test_conditions_are_read_while_they_are_typed(starter: Path) -> None:
 
 
 def test_groups_come_by_text_system_and_list(starter: Path) -> None:
-    app = open_page("generate")
+    app = open_page("generate", model="starter-generator")
     choose(app, "Add", "triclinic")
     choose(app, "Add", "the paper's 19")
     assert (
@@ -119,7 +119,7 @@ def test_more_like_this_asks_for_the_same_with_another_seed(starter: Path) -> No
 
 def test_a_ladder_says_whose_hull_it_is(starter: Path) -> None:
     aflow_hull()
-    app = open_page("generate", energy="ladders")
+    app = open_page("generate", model="starter-generator", energy="ladders")
     assert "Ladders start at the hull 'starter' of B-Ta-W by M3GNet-MP-2021.2.8 (TaWB6 −0.4143 eV/atom)" in said(app)
     assert "ladder 1: −0.414 to −0.614 eV/atom" in said(app)
     hulls = next(s for s in app.selectbox if s.label == "Hull they start at")
@@ -131,7 +131,7 @@ def test_a_ladder_says_whose_hull_it_is(starter: Path) -> None:
 
 
 def test_the_papers_experiments_are_one_click(starter: Path) -> None:
-    app = open_page("generate", what="the paper's experiments", then="as drawn")
+    app = open_page("generate", model="starter-generator", what="the paper's experiments", then="as drawn")
     assert any(b.label == "Generate 3,591 candidates" for b in app.button)
     assert {m.label: m.value for m in app.metric}["candidates"] == "3,591"
     assert "10 of the 19 space groups not in the training data" in said(app)

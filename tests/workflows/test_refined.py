@@ -37,7 +37,7 @@ def test_turns_go_by_confidence() -> None:
     assert [turn(k, []) for k in range(3)] == [None] * 3
     assert [turn(k, [0.9, 0.5, 0.01]) for k in range(4)] == [0, 1, None, None]
     second = OWN * (1 - OWN)
-    assert [turn(k, [0.9, second + 0.01, second - 0.01]) for k in range(5)] == [0, None, 1, None, 2]
+    assert [turn(k, [0.9, second + 0.001, second - 0.001]) for k in range(5)] == [0, None, 1, None, 2]
 
 
 def test_names_and_hashes_are_of_both_parts(starter: Path) -> None:
