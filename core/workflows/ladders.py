@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from core.data.formulas import FormulaError, chemical_system, formula_unit, parse_formula
+from core.energy.errors import method_error
 from core.energy.hull import ConvexHull, HullError
 from core.energy.scales import stand_ins
 from core.workflows.context import UserError
@@ -113,11 +114,10 @@ def level_at(formula: str, method: str, hull_id: int | None = None) -> Level:
 
 def _hull_on(system: str, method: str, asked: HullView | None) -> HullView | None:
     """A hull of these elements on the scale of a method: the one asked for where it is, else the newest."""
-    for one in (method, *stand_ins(method, system.split("-"))):
-        found = asked if asked is not None and asked.row.method == one else own_hull(system, one)
-        if found is not None:
-            return found
-    return None
+    scales = (method, *stand_ins(method, system.split("-")))
+    if asked is not None and asked.row.method in scales:
+        return asked
+    return next((found for scale in scales if (found := own_hull(system, scale)) is not None), None)
 
 
 def levels_of(formulas: Sequence[str], method: str, hull_id: int | None = None) -> list[Level]:
@@ -144,9 +144,10 @@ def explain(levels: Sequence[Level]) -> str:
             f"{first.asked.method}, so ladders take the same offsets from {where}."
         )
     if first.stands_in:
+        error = method_error(first.hull.method, first.hull.chemical_system.split("-"))
         return (
-            f"Ladders start at {where}. The model learned energies of the {first.method}, of which there is no hull "
-            "here; that potential was fitted to them, and errs by about 30 meV/atom."
+            f"Ladders start at {where}. The model learned energies of the {first.method}; that potential was fitted to "
+            f"them. {error.sentence if error else ''}".rstrip()
         )
     return f"Ladders start at {where}, the method that the model learned from."
 

@@ -23,10 +23,10 @@ from core.evaluation.validity import published_verdicts
 from core.workflows.chain import Stage
 from core.workflows.context import Cancelled, Context
 from core.workflows.method import Asked, Drawn, Method
+from core.workflows.refined import OWN
 from core.workflows.relax import RelaxParams, potential_for, relax_crystals
 
 MISS = 0.02  # eV/atom: the usual error of a potential between polymorphs
-UNTOLD = 0.1  # confidence of a crystal of which none is told: a network's own
 _PART = 64  # crystals whose energies are found at once
 
 
@@ -76,7 +76,7 @@ class Judge:
             total, off = self._energies_and_misses(drawn.crystals[part].trim(), asked[part], scale)
             for i, energy, miss in zip(part.tolist(), total.tolist(), off.tolist(), strict=True):
                 origin = drawn.origins[i]
-                sure = max(origin.confidence, 1e-6) if origin else UNTOLD
+                sure = max(origin.confidence, 1e-6) if origin else OWN
                 cost = miss / MISS - math.log(sure) if math.isfinite(miss) else energy
                 found[i] = Score(not math.isfinite(cost), cost)
         return found

@@ -58,7 +58,11 @@ def test_a_hull_of_the_models_method_is_used_as_it_is(starter: Path) -> None:
 def test_a_potentials_hull_stands_for_what_the_potential_learned(starter: Path) -> None:
     ours, level = (level_at("TaWB6", method) for method in ("M3GNet-MP-2021.2.8", "Materials Project"))
     assert (level.energy, level.hull.id, level.stands_in, level.carried) == (ours.energy, ours.hull.id, True, False)
-    assert "The model learned energies of the Materials Project, of which there is no hull here" in explain([level])
+    assert "The model learned energies of the Materials Project; that potential was fitted to them" in explain([level])
+    assert "err by 27 meV/atom" in explain([level])
+    chosen = get_hull("B-Ta-W", "CHGNet-0.3.0").row.id
+    other = level_at("TaWB6", "Materials Project", chosen)
+    assert (other.hull.id, other.carried) == (chosen, False), "the one that was chosen, where it may stand in"
     carried = level_at("TaWB6", "Materials Project", aflow_hull())
     assert (carried.energy, carried.carried) == (ours.energy, True)
     assert "the model learned energies by Materials Project" in explain([carried])
