@@ -198,9 +198,9 @@ def markdown(cells: Cells, methods: Sequence[str], part: str) -> str:
     table += ["| " + " | ".join(_columns(line, cells, methods)) + " |" for line in lines]
     done = [c for c in cells.values() if "problem" not in c]
     dates, machines = sorted({c["date"] for c in done}), sorted({c["machine"] for c in done})
-    which = {"choosing": "The choosing part (held-out formulas of even number)", "last": "The last part, scored once"}
+    number = {"choosing": "choosing part (held-out formulas of even number)", "last": "last part (of odd number)"}
     note = (
-        f"{which[part]}; {' and '.join(dates)}; {'; '.join(machines)}. In brackets 95 % intervals "
+        f"The {number[part]}; {' and '.join(dates)}; {'; '.join(machines)}. In brackets 95 % intervals "
         "(Wilson). **Bold** meets its aim, a *miss* does not; – was not measured."
     )
     problems = sorted({f"{m}: {c['problem']}" for (_, m), c in cells.items() if "problem" in c})

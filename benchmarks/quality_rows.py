@@ -50,7 +50,7 @@ MEASURED: dict[str, Measured] = {
     "mp": Measured("mp", "generator", "paper-generator", samples=5, atoms=(4, 20)),
     "mp-large": Measured("mp", "generator", "paper-generator", atoms=(21, 60)),
     "modification": Measured(
-        "mp", "modifier", "paper-modifier", atoms=(4, 60), task="modification", ranked=5, rank_steps=20
+        "mp", "modifier", "paper-modifier", atoms=(4, 60), task="modification", ranked=10, rank_steps=20
     ),
     "decorated": Measured("decorated", "generator", "paper-generator", ranked=10),
     "decorated-families": Measured("decorated_families", "generator", "paper-generator", ranked=10),

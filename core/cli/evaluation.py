@@ -42,7 +42,7 @@ def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
         "--rank-by", default="", choices=["", "potential", "m3gnet", "chgnet"],
         help="of several samples, the one that is best by a potential is reported too",
     )  # fmt: skip
-    parser.add_argument("--rank-steps", type=int, default=0, help="of relaxation before they are ranked")
+    parser.add_argument("--rank-steps", type=int, default=0, help="of relaxation before they are ranked and matched")
     parser.add_argument("--sites", default="", metavar="DATASET", help=SITES)
     parser.add_argument("--device", default="cpu", help="cpu or cuda:0")
     add_detach(parser)

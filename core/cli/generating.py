@@ -76,7 +76,7 @@ def add_after(parser: argparse.ArgumentParser) -> None:
     after.add_argument("--relax-steps", type=int, default=500)
     after.add_argument("--processes", type=int, default=1, help="cores to share the relaxations")
     after.add_argument("--draws", type=int, default=1, help="crystals drawn for each candidate; the best one is kept")
-    after.add_argument("--rank-steps", type=int, default=0, help="of relaxation before that; 0: the volume alone")
+    after.add_argument("--rank-steps", type=int, default=0, help="of relaxation before that; 0: the volume")
     after.add_argument("--hull", default="", help="to place on: its chemical system, or its number; by that potential")
 
 

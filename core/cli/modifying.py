@@ -14,6 +14,8 @@ from core.cli.generating import METHODS, add_after, add_sampling, chain_of, prin
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
+    from core.crystals import Crystals
+
 
 def add_command(commands: Any, shared: argparse.ArgumentParser) -> None:
     parser = add(commands, shared, "modify", "a given structure towards a more stable polymorph", _modify)
@@ -66,7 +68,8 @@ def _modify(asked: argparse.Namespace) -> dict[str, Any]:
         **chain_of(asked),
     )
     start = parse_start(params.cif, params.name)
-    model.check([_check_plan(plan, params, start)], params.space_groups)
+    crystal = _check_plan(plan, params, start)
+    model.check([crystal.formula(0)], params.space_groups, [crystal])
     if not is_json(asked):
         print(f"{start.formula}: {start.natoms} atoms, space group {group_of(structure)}", file=sys.stderr)
     result = run_job("modify", f"Modify {asked.file.name}", params, asked.device)
@@ -87,13 +90,13 @@ def _groups(words: list[str]) -> tuple[int, ...]:
         raise UserError(str(error)) from error
 
 
-def _check_plan(plan: Callable[..., Any], params: Any, start: Any) -> str:
-    """The start's cell content. Raises UserError for wishes that cannot be."""
+def _check_plan(plan: Callable[..., Any], params: Any, start: Any) -> Crystals:
+    """The start. Raises UserError for wishes that cannot be."""
     from core.crystals import unpack_cells
 
     crystal = unpack_cells([start.cell])
     plan(params, start, crystal)
-    return crystal.formula(0)
+    return crystal
 
 
 def _start(asked: argparse.Namespace, text: str, name: str, most: int) -> Structure:

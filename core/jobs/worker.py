@@ -21,7 +21,7 @@ from core.jobs.tick import tick
 from core.workflows.context import Cancelled, UserError
 from core.workflows.store import store
 from db import jobs as rows
-from db.session import now
+from db.session import now, write_lock
 
 BEAT_S = 1.0
 
@@ -99,6 +99,7 @@ class JobContext:
 def run(job_id: int, attempt: int) -> str:
     """Do the job and write how it ended; returns the status."""
     with store().session() as session:
+        write_lock(session)  # it reads first: another writer in between would end this one at once
         job = rows.get_job(session, job_id)
         if job is None or job.status != "running" or job.attempts != attempt:
             log.error("job %s is not this worker's (attempt %s)", job_id, attempt)

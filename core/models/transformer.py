@@ -21,7 +21,8 @@ class TransformerConfig:
     plain: coordinates also enter as they are, for methods that leave the cell; cell: encoding of lattices, "log" or
     "vectors"; sees_start: the structure to modify is a condition
     distances: radial features of a pair's shortest distance under the current cell, 0 for none (log cells only)
-    templates: it learns to start from structures too, which are a condition then (`core.training.templates`)
+    templates: it learns to start from structures too (`core.training.templates`), and is told that it does; not from
+    which one, since the place at time t and the start together would give the way away
     """
 
     width: int = 128
@@ -73,7 +74,7 @@ class Transformer(nn.Module):
         self.element = nn.Embedding(119, width, padding_idx=0)
         self.position = nn.Linear(features + 3 * config.plain, width)
         self.lattice_in = nn.Linear(entries, width)
-        if config.sees_start or config.templates:
+        if config.sees_start:
             self.start_position = nn.Linear(features, width)
             self.start_lattice = nn.Linear(entries, width)
         self.group = nn.Embedding(231, width)  # 0: not asked
@@ -115,9 +116,9 @@ class Transformer(nn.Module):
             where = torch.cat([where, state.frac], -1)
         atoms = self.element(conditions.numbers) + self.position(where)
         lattice = self.lattice_in(self._entries(state.lattice))
-        if self.config.sees_start and conditions.start is None:
-            raise ValueError("this network is told the structure to modify, and there is none")
-        if conditions.start is not None and (self.config.sees_start or self.config.templates):
+        if self.config.sees_start:
+            if conditions.start is None:
+                raise ValueError("this network is told the structure to modify, and there is none")
             atoms = atoms + self.start_position(self._fourier(conditions.start.frac))
             lattice = lattice + self.start_lattice(self._entries(conditions.start.lattice))
         return torch.cat([lattice[:, None], atoms], 1)

@@ -44,15 +44,30 @@ class Proposals:
 
     crystals: K of them, float64, with their template's space group and energy (eV/atom)
     confidence: (K,) in [0, 1], falling: how likely this one is the crystal asked for and none before it is
-    rows: (K,) int64 of the library's structures: the templates
+    rows: (K,) int64 of the library's structures: the templates; -1 for the structure that is modified
+    how: what was done with each where that is not that its elements were exchanged; () for none
     """
 
     crystals: Crystals
     confidence: np.ndarray
     rows: np.ndarray
+    how: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def __getitem__(self, places: np.ndarray) -> Proposals:
+        how = tuple(self.how[i] for i in places.tolist()) if self.how else ()
+        return Proposals(self.crystals[places], self.confidence[places], self.rows[places], how)
+
+
+def joined(one: Proposals, other: Proposals) -> Proposals:
+    """Both, the likeliest first."""
+    confidence = np.concatenate([one.confidence, other.confidence])
+    how = (*(one.how or ("",) * len(one)), *(other.how or ("",) * len(other)))
+    rows = np.concatenate([one.rows, other.rows])
+    both = Proposals(concatenate([one.crystals, other.crystals]), confidence, rows, how)
+    return both[np.argsort(-confidence, kind="stable")]
 
 
 def propose(

@@ -24,7 +24,10 @@ KEPT = (
     "Of so many valid crystals one is kept: where an energy is asked for on the potential's own scale, or a change of "
     "energy, the one that meets it best and is likely; else the lowest."
 )
-RANK_STEPS = "With 0 only the volume is brought to rest. The energies are compared; the crystal is kept as drawn."
+RANK_STEPS = (
+    "They keep each crystal's symmetry, and the best is kept as they leave it. With 0 only the volume is brought to "
+    "rest for the energies, and the best is kept as drawn."
+)
 
 
 def after_input(own_dataset: str) -> dict[str, Any]:

@@ -20,25 +20,23 @@ from core.workflows.hulls_store import check_new_hull
 
 def file_form() -> None:
     """A file: AFLOW's hull files, this app's JSON, a CSV."""
-    with st.form("hull", border=False):
-        file = st.file_uploader(
-            "A hull file of AFLOW, this app's JSON, or CSV with formula and formation_energy (eV/atom)",
-            type=["csv", "json", "gz"],
-        )
-        left, right = st.columns(2)
-        name = left.text_input("Name", placeholder="as the file says")
-        method = right.text_input("Energy method, where the file names none", placeholder="AFLOW")
-        if st.form_submit_button("Import", type="primary"):
-            with sentences():
-                if not file:
-                    st.warning("Choose a file.", icon=":material/info:")
-                    return
-                (path,), (own,) = save_uploads([file])
-                safe = "".join(c for c in own if c.isalnum() or c in "._- ") or "hull.json"
-                with tempfile.TemporaryDirectory(dir=Path(path).parent) as place:
-                    named = Path(path).rename(Path(place) / safe)  # its sentences name the user's file
-                    made = import_hull(named, name.strip(), method.strip())
-                go("*", hull=made.row.id)
+    file = st.file_uploader(
+        "A hull file of AFLOW, this app's JSON, or CSV with formula and formation_energy (eV/atom)",
+        type=["csv", "json", "gz"],
+        key="hull-file",
+    )
+    left, right = st.columns(2)
+    name = left.text_input("Name", placeholder="as the file says", key="hull-file-name")
+    method = right.text_input("Energy method, where the file names none", placeholder="AFLOW", key="hull-file-method")
+    missing = None if file else "Choose a file first."
+    if st.button("Import", type="primary", disabled=bool(missing), help=missing) and file:
+        with sentences():
+            (path,), (own,) = save_uploads([file])
+            safe = "".join(c for c in own if c.isalnum() or c in "._- ") or "hull.json"
+            with tempfile.TemporaryDirectory(dir=Path(path).parent) as place:
+                named = Path(path).rename(Path(place) / safe)  # its sentences name the user's file
+                made = import_hull(named, name.strip(), method.strip())
+            go("*", hull=made.row.id)
 
 
 def dataset_form() -> None:

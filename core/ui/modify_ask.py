@@ -94,14 +94,15 @@ def _start(params: ModifyParams, structure: Structure, model: Method, device: st
     wishes = plan(params, start, crystal)
     formula = structure.composition.reduced_formula
     sizes = [len(w.numbers) for w in wishes[:: -(-len(wishes) // 1000)]]
-    contents = [cell.formula(0) for cell in cells_asked(crystal, params.cells)]
+    cells = cells_asked(crystal, params.cells)
+    contents = [cell.formula(0) for cell in cells]
     method = modifier(model.about.name, params.sampler)
-    method.check(contents, params.space_groups)
+    method.check(contents, params.space_groups, cells)
     cost = cost_of(method, sizes, params.steps, params, device)
     scale = len(wishes) / len(sizes)
     relaxing = f", of which relaxing {duration(cost.relax_s * scale)}" if cost.relax_s else ""
     changes = list(params.energy_changes)
-    found = method.unfamiliar(Wanted(tuple(contents), params.space_groups, count=params.count))
+    found = method.unfamiliar(Wanted(tuple(contents), params.space_groups, count=params.count, starts=tuple(cells)))
     for sentence in [*found, *_large(changes, model), *_without_energy(params, crystal, method)]:
         st.warning(plain(sentence), icon=":material/info:")
     if st.button(

@@ -62,9 +62,8 @@ def _result(job_id: int) -> None:
     above = _above(listed, known, side, method)
     moved, waiting = _changes(job, state, side, [known[r.id] for r in listed], relaxed)
     with summary:
-        _counts(
-            found, state, side, None if offset or waiting else dict(zip((r.id for r in listed), moved, strict=True))
-        )
+        known_moves = None if offset or waiting else dict(zip((r.id for r in listed), moved, strict=True))
+        _counts(found, state, side, known_moves, not is_active(job))
     rows_ = [
         _row(r, known[r.id], relaxed.get(r.id), side, height, one)
         for r, height, one in zip(listed, above, moved, strict=True)
@@ -129,7 +128,9 @@ def _hidden(reached: Reached, side: str) -> bool:
     return side == "drawn" and not reached.valid
 
 
-def _counts(found: list[Reached], state: StartState | None, side: str, moved: dict[int, Change | None] | None) -> None:
+def _counts(
+    found: list[Reached], state: StartState | None, side: str, moved: dict[int, Change | None] | None, ended: bool
+) -> None:
     """moved: of the first, which are lowest, by id; None where that is not known here."""
     columns = st.columns(4)
     columns[0].metric("candidates", f"{len(found):,}")
@@ -145,6 +146,7 @@ def _counts(found: list[Reached], state: StartState | None, side: str, moved: di
     if moved is not None and all(i in moved for i in lower):
         real = sum((one := moved[i]) is not None and one.same is False for i in lower)
         again = len(lower) - real
+        _nothing_lower(changes, moved, ended and not real)
         columns[2].metric(
             "polymorphs below the start", f"{real:,}",
             help=f"Lower by more than 1 meV/atom and a real polymorph. {again:,} more are as low but the start again, "
@@ -157,6 +159,19 @@ def _counts(found: list[Reached], state: StartState | None, side: str, moved: di
         )  # fmt: skip
     columns[3].metric(
         "lowest", f"{_signed(min(changes.values()))} eV/atom", help="Of all, against the start, by the same potential."
+    )
+
+
+def _nothing_lower(changes: dict[int, float], moved: dict[int, Change | None], said: bool) -> None:
+    """A sentence where no polymorph below the start was found, with how near the nearest came."""
+    if not said:
+        return
+    others = [changes[i] for i, one in moved.items() if i in changes and one is not None and one.same is False]
+    near = f" The lowest other polymorph is {_signed(min(others))} eV/atom from it." if others else ""
+    st.info(
+        f"No polymorph below the start was found.{near} It may be the most stable one: draw more, ask for other space "
+        "groups or cell sizes, or take a method with templates.",
+        icon=":material/info:",
     )
 
 
@@ -208,9 +223,7 @@ def verdict(valid: bool, moved: Change | None) -> str:
 
 
 def _state(reached: Reached) -> str:
-    if not reached.valid:
-        return "not relaxed"
-    return reached.status or "as drawn"
+    return reached.status or ("as drawn" if reached.valid else "not relaxed")
 
 
 def _columns(side: str) -> dict[str, Any]:

@@ -30,7 +30,8 @@ def show_template_card(about: About) -> None:
     st.caption(
         "A template has the same stoichiometry pattern and number of atoms (or a whole part of it), and the space "
         "group asked for where there is one. Those with elements near to the new ones and an energy near to the one "
-        "asked for come first. The validation part is left out: there it can be evaluated like a model."
+        "asked for come first. Of a structure to modify, its own atoms in another order or symmetry are templates too. "
+        "The validation part is left out: there it can be evaluated like a model."
     )
     held = dataset.summary
     low, high = held["natoms"]

@@ -176,6 +176,8 @@ class Run:
         self.judge = (
             Judge(params.rank_by.replace("potential", ""), params.rank_steps, context) if params.rank_by else None
         )
+        own = get_dataset(params.dataset).method if params.dataset else ""  # of what is asked for, whoever answers
+        self._scale = own if self.judge and own == self.judge.potential.name else method.about.energy_method
         self._chosen = targets.some(params.limit, params.seed)
         named = json.dumps([asdict(params), method.about.hash, len(targets)], sort_keys=True)
         self._file = context.folder / f"verdicts-{hashlib.sha256(named.encode()).hexdigest()[:12]}.jsonl"
@@ -214,6 +216,7 @@ class Run:
             answers = self.method.draw(asked, self.params.steps, self.context)
             drawn = replace(answers, which=[int(able[i // times]) * times + i % times for i in answers.which])
         self.seconds_sampling += time.monotonic() - started
+        drawn, ranked = self._ranked(drawn, every, len(target))
         started = time.monotonic()
         crystals, which = drawn.crystals, drawn.which
         valid = [v.valid for v in published_verdicts(crystals)] if which else []
@@ -222,21 +225,20 @@ class Run:
         found = self._match(_take(crystals, good), _take(target, answered), pool)
         reached = self._in_group(crystals, {which[i]: i for i in good}, target)
         self.seconds_matching += time.monotonic() - started
-        ranked = self._ranked(drawn, every, len(target))
         return _Batch(index, target, problems, [which[i] for i in good], found, reached, ranked)
 
-    def _ranked(self, drawn: Drawn, every: Asked, targets: int) -> list[int | None]:
-        """For each target the number of the sample that the potential puts first; None where none was ranked."""
+    def _ranked(self, drawn: Drawn, every: Asked, targets: int) -> tuple[Drawn, list[int | None]]:
+        """The crystals as they were compared, and for each target the sample that the potential puts first, or None."""
         which = drawn.which
         if self.judge is None or not which:
-            return [None] * targets
+            return drawn, [None] * targets
         started, times = time.monotonic(), self.params.samples
-        scores = self.judge.scores(drawn, every[torch.tensor(which)], self.method.about.energy_method)
+        scores, drawn = self.judge.scores(drawn, every[torch.tensor(which)], self._scale)
         first: dict[int, int] = {}
         for k in sorted(range(len(which)), key=lambda k: (scores[k], which[k])):
             first.setdefault(which[k] // times, which[k] % times)
         self.seconds_ranking += time.monotonic() - started
-        return [first.get(i) for i in range(targets)]
+        return drawn, [first.get(i) for i in range(targets)]
 
     def _in_group(self, drawn: Crystals, places: dict[int, int], target: Crystals) -> list[bool | None]:
         """Has the first sample of each target its group, as spglib finds it? None where none was asked for."""

@@ -81,17 +81,18 @@ class Asked:
 class Origin:
     """The known structure that a crystal was made of.
 
-    formula: cell content; structure: its number in the store; confidence: in [0, 1], of what was made of it
+    formula: cell content; structure: its number in the store, None for the structure that is modified
+    confidence: in [0, 1], of what was made of it; how: that was
     """
 
     formula: str
-    structure: int
+    structure: int | None
     confidence: float
+    how: str = "with its elements exchanged"
 
     def __str__(self) -> str:
-        return (
-            f"structure {self.structure} ({self.formula}) with its elements exchanged, confidence {self.confidence:.2f}"
-        )
+        what = "the start itself" if self.structure is None else f"structure {self.structure}"
+        return f"{what} ({self.formula}) {self.how}, confidence {self.confidence:.2f}"
 
 
 @dataclass(frozen=True)
@@ -118,8 +119,11 @@ class Method(Protocol):
     def draw(self, asked: Asked, steps: int, context: Context) -> Drawn:
         """One crystal for each of a batch, or none where it has no more. Raises Cancelled and UserError."""
 
-    def check(self, formulas: Iterable[str], groups: Sequence[int] = ()) -> None:
-        """Raises UserError where it cannot draw these cell contents, in these space groups where some are asked for."""
+    def check(self, formulas: Iterable[str], groups: Sequence[int] = (), starts: Sequence[Crystals] = ()) -> None:
+        """Raises UserError where it cannot draw these cell contents, in these space groups where some are asked for.
+
+        starts: the structures to modify (batches of one) in each of these contents, none for generation
+        """
 
     def start_energy(self, start: Crystals) -> float | None:
         """Formation energy of a structure to modify (a batch of one) by `about.energy_method`, eV/atom.
@@ -139,7 +143,7 @@ class Wanted:
     """A run as a user thinks of it.
 
     formulas: cell contents; groups: space groups; energies: eV/atom, of so many `compositions` together, as many for
-    each; count: candidates of each combination
+    each; count: candidates of each combination; starts: the structures to modify, in each of the contents
     """
 
     formulas: tuple[str, ...]
@@ -147,6 +151,7 @@ class Wanted:
     energies: tuple[float, ...] = ()
     compositions: int = 1
     count: int = 1
+    starts: tuple[Crystals, ...] = ()
 
 
 def asked_of(

@@ -155,7 +155,7 @@ class Trained:
             raise Cancelled
         return Drawn(crystals, list(range(len(asked))), [None] * len(asked))
 
-    def check(self, formulas: Iterable[str], groups: Sequence[int] = ()) -> None:
+    def check(self, formulas: Iterable[str], groups: Sequence[int] = (), starts: Sequence[Crystals] = ()) -> None:
         """Raises UserError where the network cannot hold so many atoms."""
         for formula in formulas:
             self._check_sites(len(atomic_numbers(parse_formula(formula))))
@@ -189,7 +189,7 @@ class Start:
             raise UserError("The baseline start modifies nothing: it needs pairs of structures.")
         return Drawn(asked.start, list(range(len(asked))), [None] * len(asked))
 
-    def check(self, formulas: Iterable[str], groups: Sequence[int] = ()) -> None:
+    def check(self, formulas: Iterable[str], groups: Sequence[int] = (), starts: Sequence[Crystals] = ()) -> None:
         return None
 
     def start_energy(self, start: Crystals) -> float | None:

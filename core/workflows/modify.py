@@ -75,7 +75,7 @@ def modify(params: ModifyParams, context: Context) -> dict[str, Any]:
     crystal = unpack_cells([start.cell])
     wishes = plan(params, start, crystal)
 
-    method.check({wish.formula for wish in wishes}, params.space_groups)
+    method.check({wish.formula for wish in wishes}, params.space_groups, cells_asked(crystal, params.cells))
 
     def moved(structure: Any, _: int) -> Mapping[str, Any]:
         found = change(crystal, from_structures([structure]))

@@ -1,9 +1,10 @@
 """Which of several crystals is the best by a potential: the one that meets the energy asked for, else the lowest.
 
 Volumes are brought to rest before (`core.energy.volume`), since a volume that is only estimated hides what differs.
+With steps of relaxation crystals move within their symmetry, and what was compared is the answer: a draw that becomes
+the crystal asked for counts, and none has its energy from a crystal that it is not.
 Where an energy is asked for, how sure a template was counts too: an error of `MISS` weighs as much as a confidence that
-is e times lower. Of templates for decorated prototypes, whose energies are M3GNet's, the right one comes first in 97 %,
-where the likeliest is right in 70; of those for modifications in 65 % and 58 (benchmarks/README.md).
+is e times lower. Numbers are in benchmarks/README.md.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from core.crystals import Crystals
+from core.crystals import Crystals, concatenate
 from core.data.rows import symbol
 from core.energy.formation import formation_energy, load_references
 from core.energy.potential import Potential
@@ -27,6 +28,7 @@ from core.workflows.refined import OWN
 from core.workflows.relax import RelaxParams, potential_for, relax_crystals
 
 MISS = 0.02  # eV/atom: the usual error of a potential between polymorphs
+OWN_MISS = 0.005  # where the energy asked for is the potential's own
 _PART = 64  # crystals whose energies are found at once
 
 
@@ -34,8 +36,8 @@ _PART = 64  # crystals whose energies are found at once
 class Score:
     """What a crystal is ranked by, the lowest first: what is not valid or has no energy comes last.
 
-    cost: how far the energy is from the one asked for in units of `MISS`, less the logarithm of the confidence; where
-    none is asked for the energy itself, eV/atom
+    cost: how far the energy is from the one asked for in units of `MISS` or `OWN_MISS`, less the logarithm of the
+    confidence; where none is asked for the energy itself, eV/atom
     """
 
     bad: bool
@@ -61,8 +63,10 @@ class Judge:
         self.potential: Potential = potential_for(key, context.device)
         self._starts: dict[bytes, float] = {}
 
-    def scores(self, drawn: Drawn, asked: Asked, scale: str) -> list[Score]:
-        """One for each of B crystals, and what was asked for each of them; scale: the method of the energies asked for.
+    def scores(self, drawn: Drawn, asked: Asked, scale: str) -> tuple[list[Score], Drawn]:
+        """One for each of B crystals, of what was asked for each of them, and the crystals as they were compared.
+
+        scale: the method of the energies asked for
 
         Crystals that answer one composition are compared by their energies; where an energy was asked for on the
         potential's own scale (`core.energy.scales`), or a change of energy from a start, by how well they meet it.
@@ -70,24 +74,30 @@ class Judge:
         valid = [v.valid for v in published_verdicts(drawn.crystals)]
         places = torch.tensor([i for i, good in enumerate(valid) if good], dtype=torch.int64)
         found = [Score(True, math.inf)] * len(drawn)
+        usual = OWN_MISS if asked.start is None and scale == self.potential.name else MISS
+        compared = [drawn.crystals[[i]] for i in range(len(drawn))]
         for part in places.split(_PART):
             if self.context.cancelled():
                 raise Cancelled
-            total, off = self._energies_and_misses(drawn.crystals[part].trim(), asked[part], scale)
-            for i, energy, miss in zip(part.tolist(), total.tolist(), off.tolist(), strict=True):
+            crystals, total, formation = self._energies(drawn.crystals[part].trim())
+            off = self._misses(total, formation, crystals, asked[part], scale)
+            for k, (i, energy, miss) in enumerate(zip(part.tolist(), total.tolist(), off.tolist(), strict=True)):
                 origin = drawn.origins[i]
                 sure = max(origin.confidence, 1e-6) if origin else OWN
-                cost = miss / MISS - math.log(sure) if math.isfinite(miss) else energy
+                cost = miss / usual - math.log(sure) if math.isfinite(miss) else energy
                 found[i] = Score(not math.isfinite(cost), cost)
-        return found
+                if self.steps:
+                    compared[i] = crystals[[k]]
+        return found, replace(drawn, crystals=concatenate(compared) if compared else drawn.crystals)
 
-    def _energies_and_misses(self, crystals: Crystals, asked: Asked, scale: str) -> tuple[torch.Tensor, torch.Tensor]:
-        """(B,) energies, and how far they are from what was asked, eV/atom; NaN where nothing can be compared."""
-        total, formation = self._energies(crystals)
+    def _misses(
+        self, total: torch.Tensor, formation: torch.Tensor, crystals: Crystals, asked: Asked, scale: str
+    ) -> torch.Tensor:
+        """(B,) how far energies are from what was asked, eV/atom; NaN where nothing can be compared."""
         if asked.start is not None:
-            return total, (total - self._start_energies(asked.start) - asked.energy).abs()
+            return (total - self._start_energies(asked.start) - asked.energy).abs()
         known = torch.tensor([self._knows(scale, numbers) for numbers in crystals.numbers.tolist()])
-        return total, (formation - asked.energy).abs().where(known, math.nan)
+        return (formation - asked.energy).abs().where(known, math.nan)
 
     def _knows(self, scale: str, numbers: list[int]) -> bool:
         """Are formation energies of this cell content by the potential on that scale?"""
@@ -100,25 +110,28 @@ class Judge:
         keys = [c.lattice.numpy().tobytes() + c.frac.numpy().tobytes() for c in each]
         missing = [keys.index(key) for key in dict.fromkeys(keys) if key not in self._starts]
         if missing:
-            energies, _ = self._energies(starts[torch.tensor(missing)].trim())
+            _, energies, _ = self._energies(starts[torch.tensor(missing)].trim())
             self._starts |= {keys[i]: e for i, e in zip(missing, energies.tolist(), strict=True)}
         return torch.tensor([self._starts[key] for key in keys], dtype=torch.float64)
 
-    def _energies(self, crystals: Crystals) -> tuple[torch.Tensor, torch.Tensor]:
-        """(total, formation), eV/atom, after the relaxation asked for, else with the volume at rest; NaN for none."""
+    def _energies(self, crystals: Crystals) -> tuple[Crystals, torch.Tensor, torch.Tensor]:
+        """The crystals after the relaxation asked for, (B,) total and (B,) formation energies of them, eV/atom.
+
+        Without steps the crystals as they are, and energies with the volume at rest; NaN for none.
+        """
         if self.steps:
-            params = RelaxParams((), self.key, True, 0.05, self.steps, trajectories=False)
-            _, values = relax_crystals(crystals, params, _Quiet(self.context, "", 0.0, 1.0))
+            params = RelaxParams((), self.key, True, 0.05, self.steps, symmetry=True, trajectories=False)
+            relaxed, values = relax_crystals(crystals, params, _Quiet(self.context, "", 0.0, 1.0))
             rows = [(v["total_after"], v["formation_after"]) for v in values]
             pairs = torch.tensor([[math.nan if x is None else x for x in row] for row in rows], dtype=torch.float64)
-            return pairs[:, 0], pairs[:, 1]
+            return relaxed.crystals.to(dtype=torch.float64), pairs[:, 0], pairs[:, 1]
         _, found = relax_volume(crystals, self.potential)
         energy = found.energy.double()
         try:
             formation = formation_energy(energy, crystals, load_references(self.potential.name)).double()
         except ValueError:  # a potential without references
             formation = torch.full_like(energy, math.nan)
-        return energy / crystals.natoms, formation
+        return crystals, energy / crystals.natoms, formation
 
 
 class Ranked:
@@ -133,7 +146,7 @@ class Ranked:
         drawn = self.method.draw(several, steps, context)
         if not len(drawn):
             return drawn
-        scores = self.judge.scores(drawn, several[torch.tensor(drawn.which)], self.method.about.energy_method)
+        scores, drawn = self.judge.scores(drawn, several[torch.tensor(drawn.which)], self.method.about.energy_method)
         best: dict[int, int] = {}
         for k, place in enumerate(drawn.which):
             i = place // self.draws

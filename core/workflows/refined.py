@@ -72,8 +72,8 @@ class Refined:
             raise Cancelled
         return crystals.to(dtype=torch.float64)
 
-    def check(self, formulas: Iterable[str], groups: Sequence[int] = ()) -> None:
-        self.templates.check(formulas, groups)
+    def check(self, formulas: Iterable[str], groups: Sequence[int] = (), starts: Sequence[Crystals] = ()) -> None:
+        self.templates.check(formulas, groups, starts)
 
     def start_energy(self, start: Crystals) -> float | None:
         return self.templates.start_energy(start)
@@ -135,8 +135,8 @@ class Best:
             return one
         return replace(one, start=None, energy=one.start.energy.double() + one.energy)
 
-    def check(self, formulas: Iterable[str], groups: Sequence[int] = ()) -> None:
-        self._own.check(formulas, groups)
+    def check(self, formulas: Iterable[str], groups: Sequence[int] = (), starts: Sequence[Crystals] = ()) -> None:
+        self._own.check(formulas, groups, starts)
 
     def start_energy(self, start: Crystals) -> float | None:
         return self._source.start_energy(start)
@@ -169,7 +169,8 @@ def begun(model: LoadedModel) -> Sampler:
     if not isinstance(sampler, FlowMatching):
         raise UserError(f"{model.row.name} cannot begin at a template: it did not learn by flow matching.")
     learned = bool(getattr(getattr(model.network, "config", None), "templates", False))
-    return replace(sampler, begin=0.0 if learned else LATE, annealing=0.0)  # that is for noise: templates it displaces
+    # annealing is for what begins at noise, and blurs are for learning: both displace templates
+    return replace(sampler, begin=0.0 if learned else LATE, annealing=0.0, noise=0.0)
 
 
 def about_pair(kind: str, model: About, templates: About) -> About:

@@ -20,7 +20,8 @@ from core.evaluation.pool import cells_of
 from core.templates.candidates import Asked as Pattern
 from core.templates.candidates import find_candidates
 from core.templates.library import Library, build_library
-from core.templates.propose import Proposals, propose, propose_parts
+from core.templates.propose import Proposals, joined, propose, propose_parts
+from core.templates.relatives import kin
 from core.workflows.context import Cancelled, Context, UserError
 from core.workflows.datasets import get_dataset, load_tensors
 from core.workflows.method import About, Asked, Drawn, Origin, Wanted
@@ -31,6 +32,8 @@ SUBSTITUTION = "substitution:"
 _EACH_S = 0.055  # to propose a crystal and to judge it
 _MORE = 4  # proposals asked for beside those wanted, where some may be the start
 SYMPREC = 0.01  # Å, of the start's own group, as datasets label theirs
+_STAND_IN = " The start's own atoms in another order or another symmetry stand in."
+_GROUPS = 8  # groups asked for in which relatives of a start are looked for, before anything is drawn
 _LOOKED_AT = 40  # formulas that a warning looks at
 _NAMED = 4
 
@@ -44,7 +47,8 @@ class Substitution:
     """The likeliest structures of a dataset's training part with their elements exchanged; the k-th sample is the k-th.
 
     Asked for a change from a start, it looks for that energy above or below the start's, where the start's is known by
-    the dataset's method, and never answers with the start:
+    the dataset's method; the start's own relatives (`core.templates.relatives`) stand among the templates. It never
+    answers with the start:
     what the paper's matcher takes for it counts only where it has the space group asked for and the start has not.
     """
 
@@ -79,24 +83,31 @@ class Substitution:
         group, energy = int(one.group[0]) or None, _energy(one)
         if one.start is None:
             return propose(self.library, numbers, group, energy, count)
-        wanted = count + _MORE
+        wanted, own = count + _MORE, kin(one.start, group, float(one.energy[0]))
         while True:
-            found = propose_parts(self.library, numbers, group, energy, wanted)
+            templates = propose_parts(self.library, numbers, group, energy, wanted)
+            found = joined(templates, own)
             other = _others(found, one.start, group)
-            if len(other) >= count or len(found) < wanted:
-                return _some(found, other[:count])
+            if len(other) >= count or len(templates) < wanted:
+                return found[other[:count]]
             wanted *= 2
 
     def origin(self, proposals: Proposals, k: int) -> Origin:
         """What the k-th was made of."""
         row = int(proposals.rows[k])
+        if row < 0:
+            content = proposals.crystals.formula(k)
+            return Origin(content, None, float(proposals.confidence[k]), proposals.how[k])
         formula = self.data.formulas[int(self.data.formula[row])]
         return Origin(formula, int(self.data.ids[row]), float(proposals.confidence[k]))
 
-    def check(self, formulas: Iterable[str], groups: Sequence[int] = ()) -> None:
-        """Raises UserError where none of these cell contents has a template."""
+    def check(self, formulas: Iterable[str], groups: Sequence[int] = (), starts: Sequence[Crystals] = ()) -> None:
+        """Raises UserError where none of these cell contents has a template, and no start has relatives."""
         formulas = list(formulas)
-        if formulas and not any(self._answers(formula, groups) for formula in formulas):
+        if not formulas or any(self._answers(formula, groups) for formula in formulas):
+            return
+        wanted: Sequence[int | None] = list(groups)[:_GROUPS] or (None,)
+        if not any(len(kin(start, group)) for start in starts for group in wanted):
             raise UserError(self._missing(formulas) + " Choose another composition, dataset or model.")
 
     def start_energy(self, start: Crystals) -> float | None:
@@ -127,7 +138,7 @@ class Substitution:
         """What has no template, or fewer than are asked for, and whose volume is guessed."""
         formulas = list(dict.fromkeys(wanted.formulas))[:_LOOKED_AT]
         none = [f for f in formulas if not self._answers(f, wanted.groups)]
-        found = [self._missing(none)] if none else []
+        found = [self._missing(none) + _STAND_IN * bool(wanted.starts)] if none else []
         some = [f for f in formulas if f not in none]
         few = {f: n for f in some if (n := self._most(f, wanted.count)) < wanted.count}
         if few:
@@ -222,10 +233,6 @@ def _others(found: Proposals, start: Crystals, group: int | None) -> np.ndarray:
     new = group is not None and detect_group(start, 0, SYMPREC) != group
     reached = [new and g == group for g in found.crystals.group.tolist()]
     return np.array([i for i, d in enumerate(distances) if d is None or reached[i]], dtype=np.int64)
-
-
-def _some(found: Proposals, places: np.ndarray) -> Proposals:
-    return Proposals(found.crystals[places], found.confidence[places], found.rows[places])
 
 
 def _nothing(asked: Asked) -> Crystals:

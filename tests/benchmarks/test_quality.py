@@ -29,7 +29,7 @@ def test_aims_that_are_met_and_missed_are_marked() -> None:
     ]
     table = markdown(cells, ["substitution", "paper"], "last")
     assert "- paper: There is no model 'paper-generator'." in table
-    assert "scored once" in table
+    assert "The last part (of odd number)" in table
     assert {line.of for line in LINES} <= set(MEASURED)
 
 

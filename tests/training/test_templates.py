@@ -95,3 +95,19 @@ def test_without_templates_nothing_changes() -> None:
     assert torch.allclose(a.frac, b.frac)
     told = replace(examples.conditions, start=examples.target)
     assert not torch.allclose(network(examples.target, t, told).frac, a.frac)
+
+
+def test_a_template_is_not_told_beside_the_place_between() -> None:
+    """Both together would give the way away: it is (x_t − start) / t, and nothing would be learned of crystals."""
+    torch.manual_seed(0)
+    network = Transformer(configure("transformer", "quick", templates=True))
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.1, generator=generator(1))
+    examples = GenerationSource(some_crystals(3, 5), torch.arange(3))[torch.arange(3)]
+    t = torch.tensor([0.1, 0.5, 0.9])
+    one, other = (
+        network(examples.target, t, replace(examples.conditions, start=start))
+        for start in (examples.target, replace(examples.target, frac=examples.target.frac + 0.1))
+    )
+    assert torch.equal(one.frac, other.frac)
+    assert torch.equal(one.lattice, other.lattice)

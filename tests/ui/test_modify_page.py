@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,10 @@ from core.crystals import pack_cells, to_structures
 from core.data.starts import crystals_of
 from core.export.bundle import cif_text
 from core.jobs import queue
+from core.ui.modify_result import _state
 from core.workflows.datasets import get_dataset, load_tensors
 from core.workflows.generate import candidates_of
+from core.workflows.modified import Reached
 from core.workflows.modify import ModifyParams, StartState, modify, start_of
 from core.workflows.starts import keep_text
 from core.workflows.store import store
@@ -242,6 +245,7 @@ def test_with_both_relaxed_every_column_is_of_the_relaxed_state(run: int) -> Non
     assert facts(app)["volume"] == "+10.0 %"
     counts = {m.label: m.value for m in app.metric}
     assert counts["polymorphs below the start"] == "0"
+    assert any("No polymorph below the start was found" in i.value for i in app.info)
 
 
 def test_substitution_is_a_modifier_too(starter: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -265,3 +269,13 @@ def test_substitution_is_a_modifier_too(starter: Path, monkeypatch: pytest.Monke
     strange.replace_species({"Ta": "Cs"})
     app = open_start(cif_text(strange, {}), model="substitution:starter")
     assert "The change asked for is left out" in said(app)
+
+
+def test_what_was_relaxed_says_so_however_it_was_drawn() -> None:
+    """A relaxation mends short contacts: then the candidate is not called "not relaxed"."""
+    one = Reached(1, False, None, None, 0.4, "converged", None, None)
+    assert [_state(one), _state(replace(one, status="")), _state(replace(one, status="", valid=True))] == [
+        "converged",
+        "not relaxed",
+        "as drawn",
+    ]

@@ -21,6 +21,7 @@ from core.workflows.evaluate import EvaluateParams, evaluate
 from core.workflows.generate import GenerateParams, candidates_of, generate
 from core.workflows.method import About, Asked, Drawn, Origin, asked_of
 from core.workflows.ranking import Judge, Ranked
+from core.workflows.relax import RelaxParams
 from tests.conftest import TestContext
 from tests.workflows.test_chain import made
 from tests.workflows.test_workflows import run_of
@@ -88,11 +89,35 @@ def test_confidence_counts_beside_the_energy_that_is_asked_for(judge: Judge, tmp
     context = TestContext(tmp_path)
     asked = asked_of([NUMBERS] * 2, [None] * 2, [0.02 - 1] * 2, [1, 3], [5, 6])  # 3.6 Å is off by 0.02, 3.3 Å by 0.01
     drawn = Edges().draw(asked, 1, context)
-    for first, second, best in ((0.5, 0.5, 1), (0.5, 0.4, 1), (0.5, 0.2, 0)):
+    for first, second, best in ((0.5, 0.5, 1), (0.5, 0.2, 1), (0.5, 0.05, 0)):
         sure = replace(drawn, origins=[Origin("TaB", 1, first), Origin("TaB", 2, second)])
-        a, b = judge.scores(sure, asked, "Well")
+        (a, b), _ = judge.scores(sure, asked, "Well")
         assert (b < a) is bool(best)
-    assert judge.scores(drawn, asked, "AFLOW")[1].cost == pytest.approx(0.01), "without a scale the energy alone"
+    assert judge.scores(drawn, asked, "AFLOW")[0][1].cost == pytest.approx(0.01), "without a scale the energy alone"
+
+
+def test_what_was_relaxed_to_be_compared_is_the_answer(
+    judge: Judge, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Cells come 0.1 Å nearer to the bottom of the well, within their symmetry; what is not valid is left as it is."""
+
+    def nearer(crystals: Crystals, params: RelaxParams, _: object) -> Any:
+        assert (params.steps, params.symmetry) == (7, True)
+        edge = crystals.lattice[:, 0, 0]
+        moved = edge + (3.4 - edge).clamp(-0.1, 0.1)
+        values = [{"total_after": (e - 3.4) ** 2, "formation_after": (e - 3.4) ** 2 - 1} for e in moved.tolist()]
+        lattice = torch.eye(3, dtype=torch.float64) * moved[:, None, None]
+        return SimpleNamespace(crystals=replace(crystals, lattice=lattice)), values
+
+    monkeypatch.setattr("core.workflows.ranking.relax_crystals", nearer)
+    context = TestContext(tmp_path)
+    stepping = Judge("", 7, context)
+    asked = asked_of([NUMBERS], [None], [None], [0], [5])
+    assert edges(Ranked(Edges(), 4, stepping).draw(asked, 1, context)) == pytest.approx([3.4])  # type: ignore[arg-type]
+    drawn = Edges().draw(asked_of([NUMBERS] * 4, [None] * 4, [None] * 4, [0, 1, 2, 3], [5] * 4), 1, context)
+    scores, compared = stepping.scores(drawn, asked_of([NUMBERS] * 4, [None] * 4, [None] * 4, [0] * 4, [5] * 4), "Well")
+    assert edges(compared) == pytest.approx([3.1, 3.5, 2.4, 3.4])
+    assert [s.bad for s in scores] == [False, False, True, False]
 
 
 def test_a_ranking_takes_a_potential() -> None:

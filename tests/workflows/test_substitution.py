@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from pymatgen.core import Lattice, Structure
 
 from core.crystals import Crystals, to_structures, unpack_cells
 from core.data.tensors import VALIDATION
@@ -147,3 +148,21 @@ def test_modification_looks_below_the_start_and_never_answers_with_it(starter: P
     told_ = asked_of([numbers], [None], [-0.1], [0], [0], replace(away, energy=away.energy * torch.nan))
     first = [method.draw(a, 1, run).origins[0] for a in (asked, free, told_)]
     assert first[1] == first[2], "a change from an unknown energy is left out"
+
+
+def test_a_start_without_templates_answers_with_its_relatives(starter: Path) -> None:
+    """An order of two metals that no structure of the dataset has: its own other orders stand in."""
+    places = [[0, 0, 0], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]]
+    layered = Structure(Lattice.cubic(3.9), ["Ir", "Ir", "Pt", "Pt"], places) * (2, 2, 1)
+    start = layered.copy()
+    start.replace(0, "Pt")  # Ir7Pt9
+    params = ModifyParams(NAME, cif_text(start, {}), "start.cif", (), (), count=3)
+    run = run_of("modify", params)
+    assert modify(params, run)["candidates"] == 3
+    for candidate in made(run.job_id):
+        assert "the start itself (Ir7Pt9) with its Ir and Pt exchanged" in candidate.problem
+        assert candidate.same_as_start is False
+    lonely = Structure(Lattice.cubic(3.0), ["Po"] * 13, [[i / 13, i * i / 13, i**3 / 13] for i in range(13)])
+    params = ModifyParams("substitution:starter", cif_text(lonely, {}), "po.cif", (), (), count=1)
+    with pytest.raises(UserError, match="nothing to exchange elements in"):
+        modify(params, run_of("modify", params))
