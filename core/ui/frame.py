@@ -21,7 +21,7 @@ button[kind^="primary"] { color: light-dark(#ffffff, #10181c); }
 def frame() -> None:
     """The sidebar and the style of all pages."""
     st.html(_STYLE)
-    st.logo(str(ASSETS / "icon.png"), size="large")
+    st.logo(str(ASSETS / "icon.svg"), size="large")
     with st.sidebar:
         with store().session() as session:
             running, queued = count_jobs(session, ["running"]), count_jobs(session, ["queued"])

@@ -9,7 +9,7 @@ from core.ui.frame import frame
 
 PAGES = ROOT / "pages"
 
-st.set_page_config(page_title="Subhull", page_icon=str(ASSETS / "icon.png"), layout="wide")
+st.set_page_config(page_title="Subhull", page_icon=str(ASSETS / "icon.svg"), layout="wide")
 page = st.navigation(
     {
         "": [st.Page(PAGES / "home.py", title="Home", icon=":material/home:", default=True)],
