@@ -251,6 +251,9 @@ def main() -> None:
     given = parser.parse_args()
     os.environ["SUBHULL_VAR"] = str(given.store.resolve())
     given.store.mkdir(parents=True, exist_ok=True)
+    from core.workflows import starter
+
+    starter.install()
     asked = Asked(
         given.store.resolve(), given.part, tuple(given.rows), tuple(given.methods), given.limit, given.seed,
         given.device, given.decorated, given.again,

@@ -256,6 +256,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     asked = parser.parse_args(arguments)
     os.environ["SUBHULL_VAR"] = str(asked.store.resolve())
     asked.store.mkdir(parents=True, exist_ok=True)
+    from core.workflows import starter
+
+    starter.install()
     try:
         for dataset in {*asked.method.split(":")[1:][-1:], asked.sites} - {""}:
             prepare(dataset)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import streamlit as st
 from pymatgen.core import Structure
 
 from core.cli.common import duration
 from core.crystals import Crystals, unpack_cells
+from core.energy.potential import MIN_DISTANCE, shortest_distances
 from core.export.bundle import cif_text
 from core.jobs import queue
 from core.ui.after_input import KEPT, RANK_STEPS, compared_with
@@ -87,6 +91,30 @@ def ask(structure: Structure, name: str, model: Method, potential: str | None) -
         _start(params, structure, model, device)
 
 
+def asked_again(params: Mapping[str, Any]) -> dict[str, str]:
+    """The URL of a run's params, less its start: what `ask` reads, where it is not what the page begins with."""
+
+    def joined(name: str) -> str:
+        return ",".join(map(str, params.get(name) or ()))
+
+    said = {
+        "model": params.get("model"),
+        "groups": joined("space_groups"),
+        "changes": joined("energy_changes"),
+        "cells": joined("cells"),
+        "count": params.get("count"),
+        "potential": params.get("potential") or "none",
+        "relax": params.get("relax"),
+        "draws": params.get("draws"),
+        "ranksteps": params.get("rank_steps"),
+        "symmetrise": "1" if params.get("symmetrise") else "",
+        "compare": joined("compare"),
+    }
+    return {
+        name: str(value) for name, value in said.items() if value is not None and (value != "" or name == "changes")
+    }
+
+
 def _start(params: ModifyParams, structure: Structure, model: Method, device: str) -> None:
     """Count, time, warnings, button. Raises UserError."""
     start = parse_start(params.cif, params.name)
@@ -103,7 +131,12 @@ def _start(params: ModifyParams, structure: Structure, model: Method, device: st
     relaxing = f", of which relaxing {duration(cost.relax_s * scale)}" if cost.relax_s else ""
     changes = list(params.energy_changes)
     found = method.unfamiliar(Wanted(tuple(contents), params.space_groups, count=params.count, starts=tuple(cells)))
-    for sentence in [*found, *_large(changes, model), *_without_energy(params, crystal, method)]:
+    for sentence in [
+        *_overlapping(crystal),
+        *found,
+        *_large(changes, model),
+        *_without_energy(params, crystal, method),
+    ]:
         st.warning(plain(sentence), icon=":material/info:")
     if st.button(
         f"Draw {counted(len(wishes), 'candidate')}", type="primary", icon=":material/transform:", width="stretch"
@@ -114,6 +147,17 @@ def _start(params: ModifyParams, structure: Structure, model: Method, device: st
         f"Changes are on the scale of {plain(model.about.energy_method or 'no method')}, which "
         f"{plain(label_of(model.about.name))} learned from."
     )
+
+
+def _overlapping(crystal: Crystals) -> list[str]:
+    """Where atoms of the start lie on one another."""
+    distance = float(shortest_distances(crystal)[0])
+    if distance >= MIN_DISTANCE:
+        return []
+    return [
+        f"Two atoms of this structure are {distance:.2f} Å apart. No potential has an energy for that, nothing drawn "
+        "can be compared with it: mend the structure first."
+    ]
 
 
 def _without_energy(params: ModifyParams, crystal: Crystals, method: Method) -> list[str]:

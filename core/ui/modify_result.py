@@ -8,19 +8,18 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from core.crystals import Crystals, pack_cells, to_structures, unpack_cells
-from core.evaluation.displacement import Change, beside
+from core.crystals import pack_cells
+from core.evaluation.displacement import Change
 from core.evaluation.validity import MEANING
-from core.export.bundle import cif_text
 from core.jobs import queue
 from core.ui.job_result import show_missing
-from core.ui.viewer import pair_html
-from core.ui.widgets import energy, go, is_active, page, pages, pick_row, plain, segments, selected_int, sentences
-from core.workflows.export import bundle_zip
-from core.workflows.modified import Reached, changes_between, reached_of, start_crystal
+from core.ui.modify_pair import show_pair, show_ways_on
+from core.ui.text import signed
+from core.ui.widgets import energy, go, is_active, pages, pick_row, plain, segments, selected_int, sentences
+from core.workflows.modified import Reached, changes_between, distinct, reached_of, start_crystal, verdict
 from core.workflows.modify import StartState, start_of
 from core.workflows.relax import method_of
-from core.workflows.starts import heights_above, keep_text
+from core.workflows.starts import heights_above
 from core.workflows.store import store
 from db import candidates as rows
 from db.tables import Candidate, Job, Relaxation
@@ -61,11 +60,12 @@ def _result(job_id: int) -> None:
     at = _shown(listed)
     above = _above(listed, known, side, method)
     moved, waiting = _changes(job, state, side, [known[r.id] for r in listed], relaxed)
+    firsts = _firsts(listed, side, [known[r.id] for r in listed], relaxed, moved)
     with summary:
         known_moves = None if offset or waiting else dict(zip((r.id for r in listed), moved, strict=True))
-        _counts(found, state, side, known_moves, not is_active(job))
+        _counts(found, state, side, known_moves, set(firsts), not is_active(job))
     rows_ = [
-        _row(r, known[r.id], relaxed.get(r.id), side, height, one)
+        _row(r, known[r.id], relaxed.get(r.id), side, height, one, firsts.get(r.id, ""))
         for r, height, one in zip(listed, above, moved, strict=True)
     ]
     frame = pd.DataFrame(rows_).dropna(axis=1, how="all")
@@ -74,12 +74,12 @@ def _result(job_id: int) -> None:
     hit = pick_row(frame, f"modified-{job.id}-{offset}-{side}-{at}", _columns(side), shown=at, most=310)
     if hit is not None:
         go(shown=listed[hit].id)
-    st.caption(_about(state, side, method))
+    st.caption(_about(state, side, method) + _chosen_of(job))
     chosen = listed[at]
     if is_active(job):
         return  # before and after stand still: a view that is turned is not drawn anew
-    _pair(job, known[chosen.id], relaxed.get(chosen.id), state, side, chosen)
-    _ways_on(job, known[chosen.id], relaxed.get(chosen.id) if side == "relaxed" else None, [r.id for r in found])
+    show_pair(job, known[chosen.id], relaxed.get(chosen.id), state, side, chosen)
+    show_ways_on(job, known[chosen.id], relaxed.get(chosen.id) if side == "relaxed" else None, [r.id for r in found])
     if waiting:
         with st.spinner("The other rows are compared with the start …"):
             _changes(job, state, side, [known[r.id] for r in listed], relaxed, math.inf)
@@ -101,6 +101,24 @@ def _changes(
     pairs = [(start, cell) if cell else None for cell in cells]
     found = changes_between(pairs, seconds)
     return found, any(pair is not None and one is None for pair, one in zip(pairs, found, strict=True))
+
+
+def _firsts(
+    listed: list[Reached], side: str, known: list[Candidate], relaxed: dict[int, Relaxation],
+    moved: list[Change | None],
+) -> dict[int, str]:  # fmt: skip
+    """The name of the candidate above it that is the same polymorph, by id, of those listed that have one."""
+    crystals: list[tuple[float, bytes] | None] = []
+    for reached, candidate, one in zip(listed, known, moved, strict=True):
+        relaxation = relaxed.get(candidate.id)
+        cell = candidate.cell if side == "drawn" else relaxation.cell if relaxation else None
+        value = reached.drawn if side == "drawn" else reached.relaxed
+        other = one is not None and one.same is False and not _hidden(reached, side)
+        crystals.append((value, cell) if other and cell is not None and value is not None else None)
+    places = distinct(crystals)
+    return {
+        known[i].id: f"{known[k].job_id}-{known[k].index}" for i, k in enumerate(places) if k is not None and k != i
+    }
 
 
 def _method(job: Job) -> str:
@@ -129,9 +147,12 @@ def _hidden(reached: Reached, side: str) -> bool:
 
 
 def _counts(
-    found: list[Reached], state: StartState | None, side: str, moved: dict[int, Change | None] | None, ended: bool
-) -> None:
-    """moved: of the first, which are lowest, by id; None where that is not known here."""
+    found: list[Reached], state: StartState | None, side: str, moved: dict[int, Change | None] | None, again: set[int],
+    ended: bool,
+) -> None:  # fmt: skip
+    """moved: of the first, which are lowest, by id; None where that is not known here. again: ids of polymorphs that
+    another one is, too.
+    """
     columns = st.columns(4)
     columns[0].metric("candidates", f"{len(found):,}")
     columns[1].metric("valid", f"{sum(r.valid for r in found):,}", help=MEANING)
@@ -144,13 +165,12 @@ def _counts(
         return
     lower = [i for i, c in changes.items() if c < -1e-3]
     if moved is not None and all(i in moved for i in lower):
-        real = sum((one := moved[i]) is not None and one.same is False for i in lower)
-        again = len(lower) - real
+        real = sum((one := moved[i]) is not None and one.same is False and i not in again for i in lower)
         _nothing_lower(changes, moved, ended and not real)
         columns[2].metric(
             "polymorphs below the start", f"{real:,}",
-            help=f"Lower by more than 1 meV/atom and a real polymorph. {again:,} more are as low but the start again, "
-            "or could not be compared with it.",
+            help=f"Lower by more than 1 meV/atom, a real polymorph, and each counted once. {len(lower) - real:,} more "
+            "are as low but one of these or the start again, or could not be compared.",
         )  # fmt: skip
     else:
         columns[2].metric(
@@ -158,7 +178,7 @@ def _counts(
             help="By more than 1 meV/atom. Those that are the start again are counted too: the table tells them apart.",
         )  # fmt: skip
     columns[3].metric(
-        "lowest", f"{_signed(min(changes.values()))} eV/atom", help="Of all, against the start, by the same potential."
+        "lowest", f"{signed(min(changes.values()))} eV/atom", help="Of all, against the start, by the same potential."
     )
 
 
@@ -167,16 +187,12 @@ def _nothing_lower(changes: dict[int, float], moved: dict[int, Change | None], s
     if not said:
         return
     others = [changes[i] for i, one in moved.items() if i in changes and one is not None and one.same is False]
-    near = f" The lowest other polymorph is {_signed(min(others))} eV/atom from it." if others else ""
+    near = f" The lowest other polymorph is {signed(min(others))} eV/atom from it." if others else ""
     st.info(
         f"No polymorph below the start was found.{near} It may be the most stable one: draw more, ask for other space "
         "groups or cell sizes, or take a method with templates.",
         icon=":material/info:",
     )
-
-
-def _signed(value: float | None, digits: int = 3) -> str:
-    return "–" if value is None else f"{round(value, digits) + 0.0:+.{digits}f}".replace("-", "−")
 
 
 def _above(listed: list[Reached], known: dict[int, Candidate], side: str, method: str) -> list[float | None]:
@@ -189,7 +205,7 @@ def _above(listed: list[Reached], known: dict[int, Candidate], side: str, method
 
 def _row(
     reached: Reached, candidate: Candidate, relaxation: Relaxation | None, side: str, above: float | None,
-    moved: Change | None,
+    moved: Change | None, first: str,
 ) -> dict[str, object]:  # fmt: skip
     """One line; everything that is of a state is of the one that is compared."""
     relaxed = side == "relaxed"
@@ -204,22 +220,17 @@ def _row(
         _CHANGE: reached.relaxed if relaxed else reached.drawn,
         "ΔE asked (eV/atom)": candidate.energy_asked,
         "above hull (eV/atom)": above,
-        "against the start": "…" if done and moved is None else verdict(candidate.valid or (relaxed and done), moved),
+        "against the start": "…"
+        if done and moved is None
+        else verdict(candidate.valid or (relaxed and done), moved, first),
+        "made of, remarks": candidate.problem or None,
         "moved (Å)": moved.displacement if moved else None,
         "volume (%)": None if moved is None or moved.volume is None else 100 * moved.volume,
         "group asked": candidate.group_asked,
         "group found": f"{group} within {within:g} Å" if group and within else group and str(group),
         "state": _state(reached),
         "new": None if candidate.novel is None else "new" if candidate.novel else "known",
-        "remark": candidate.problem or None,
     }
-
-
-def verdict(valid: bool, moved: Change | None) -> str:
-    """Is it the start again? In words."""
-    if not valid:
-        return "not valid"
-    return {True: "the same structure", False: "a real polymorph", None: "–"}[moved.same if moved else None]
 
 
 def _state(reached: Reached) -> str:
@@ -259,108 +270,15 @@ def _about(state: StartState | None, side: str, method: str) -> str:
     return f"{how}; energies by {plain(method)}, the start has {energy(value, 4)} (total).{ended}"
 
 
+def _chosen_of(job: Job) -> str:
+    """How many were drawn for each candidate, where the potential chose."""
+    draws, steps = int(job.params.get("draws") or 1), int(job.params.get("rank_steps") or 0)
+    if draws < 2:
+        return ""
+    after = f", after {steps} steps of relaxation of each" if steps else ""
+    return f" Each candidate is the potential's choice of {draws} drawn{after}."
+
+
 def _shown(listed: list[Reached]) -> int:
     wanted = selected_int("shown")
     return next((i for i, r in enumerate(listed) if r.id == wanted), 0)
-
-
-def _pair(
-    job: Job, candidate: Candidate, relaxation: Relaxation | None, state: StartState | None, side: str, reached: Reached
-) -> None:
-    """Start and candidate in one linked view, with the energies under each."""
-    done = relaxation is not None and relaxation.cell is not None
-    relaxed = side == "relaxed" and done  # what was not relaxed is compared with the start as it was given
-    with sentences():
-        given = start_crystal(job)
-        before = unpack_cells([state.cell]) if relaxed and state and state.cell else given
-        cell = relaxation.cell if relaxed and relaxation and relaxation.cell else candidate.cell
-        after = unpack_cells([cell])
-        if not bool(after.lattice.isfinite().all()):
-            st.warning("Its cell is not finite: there is nothing to draw.", icon=":material/info:")
-            return
-        (moved,) = changes_between([(pack_cells(before)[0], cell)])
-        assert moved is not None
-        words = "relaxed" if relaxed else "as drawn"
-        given_words = "relaxed" if relaxed and state and state.cell else "as given"
-        after_words = words if done or side != "relaxed" else "as drawn, it was not relaxed"
-        titles = (
-            f"before: {str(job.params.get('name'))[:40]}, {given_words}",
-            f"after: candidate {candidate.job_id}-{candidate.index}, {after_words}",
-        )
-        st.iframe(pair_html(beside(before, after), after, 400, titles), height=400, alt="Before and after in 3D")
-        _beside(state, reached, candidate, relaxed, before, after, moved)
-
-
-def _beside(
-    state: StartState | None, reached: Reached, candidate: Candidate, relaxed: bool, before: Crystals, after: Crystals,
-    moved: Change,
-) -> None:  # fmt: skip
-    """Numbers of both and of the way between them."""
-    from core.data.symmetry import detect_group
-
-    def formation(start: bool) -> float | None:
-        if start:
-            return None if state is None else state.formation_relaxed if relaxed else state.formation
-        return reached.formation_relaxed if relaxed else reached.formation_drawn
-
-    rows_ = {
-        "formation energy": [energy(formation(True), 4), energy(formation(False), 4)],
-        "space group within 0.1 Å": [str(detect_group(c, 0, 0.1) or "none") for c in (before, after)],
-        "volume": [f"{float(c.volume[0]) / int(c.natoms[0]):.2f} Å³ per atom" for c in (before, after)],
-    }
-    left, right = st.columns([3, 2], gap="large")
-    frame = pd.DataFrame(
-        {"": rows_.keys(), "before": [v[0] for v in rows_.values()], "after": [v[1] for v in rows_.values()]}
-    )
-    left.table(frame.set_index(""), border="horizontal")
-    value = reached.relaxed if relaxed else reached.drawn
-    right.table(
-        {
-            "ΔE asked → reached": f"{_signed(candidate.energy_asked)} → **{_signed(value)}** eV/atom",
-            "sites moved": "–"
-            if moved.displacement is None
-            else f"{moved.displacement:.2f} Å :small[root mean square]",
-            "volume": "–" if moved.volume is None else f"{_signed(100 * moved.volume, 1)} %",
-            "verdict": verdict(candidate.valid or relaxed, moved),
-        },
-        border="horizontal",
-    )
-
-
-def _ways_on(job: Job, candidate: Candidate, relaxation: Relaxation | None, ids: list[int]) -> None:
-    """Modify further, open in Candidates, download one or all."""
-    name = f"{candidate.job_id}-{candidate.index}"
-    with st.container(horizontal=True, vertical_alignment="center"):
-        if st.button(f"Modify {name} further", icon=":material/transform:"):
-            go("*", candidate=candidate.id, model=str(job.params.get("model")))
-        if st.button("Other wishes for this start", icon=":material/replay:"):
-            with sentences():
-                token = keep_text(str(job.params["cif"]), str(job.params["name"]))
-                go("*", start=token, model=str(job.params.get("model")))
-        _cif(candidate, relaxation)
-        if job.status == "done" and len(ids) <= 1000:
-            st.download_button(
-                "The run as a zip", lambda: bundle_zip(ids), f"modify-{job.id}.zip", "application/zip",
-                icon=":material/folder_zip:", on_click="ignore",
-            )  # fmt: skip
-        st.page_link(
-            page("candidates"), label="Open in Candidates", icon=":material/arrow_forward:",
-            query_params={"run": str(job.id)},
-        )  # fmt: skip
-
-
-def _cif(candidate: Candidate, relaxation: Relaxation | None) -> None:
-    """The crystal that is shown, with its energy and state as tags."""
-    name, done = f"{candidate.job_id}-{candidate.index}", relaxation is not None and relaxation.cell is not None
-    crystals = unpack_cells([relaxation.cell if relaxation and relaxation.cell else candidate.cell])
-    if not bool(crystals.lattice.isfinite().all()):
-        return
-    tags = {"id": name, "state": "relaxed" if done else "as drawn"}
-    if relaxation and relaxation.formation_after is not None:
-        tags["formation_energy_eV_per_atom"] = f"{relaxation.formation_after:.6f}"
-        tags["energy_method"] = relaxation.method
-    file = f"{name}_{candidate.formula}{'_relaxed' if done else ''}.cif"
-    st.download_button(
-        f"CIF of {name}", cif_text(to_structures(crystals)[0], tags), file, "chemical/x-cif",
-        icon=":material/download:", on_click="ignore",
-    )  # fmt: skip

@@ -42,3 +42,8 @@ def _escaped(line: str) -> str:
 def code(text: str) -> str:
     """Text inside a code span, where nothing is markup but its end."""
     return _one_line(text.replace("`", "'"))
+
+
+def signed(value: float | None, digits: int = 3) -> str:
+    """A number with its sign, +0.000 rather than −0.000; a dash for none."""
+    return "–" if value is None else f"{round(value, digits) + 0.0:+.{digits}f}".replace("-", "−")

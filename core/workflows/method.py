@@ -92,7 +92,8 @@ class Origin:
 
     def __str__(self) -> str:
         what = "the start itself" if self.structure is None else f"structure {self.structure}"
-        return f"{what} ({self.formula}) {self.how}, confidence {self.confidence:.2f}"
+        confidence = f"{self.confidence:.2f}" if self.confidence >= 0.005 else "under 0.01"
+        return f"{what} ({self.formula}) {self.how}, confidence {confidence}"
 
 
 @dataclass(frozen=True)

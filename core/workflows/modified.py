@@ -12,6 +12,7 @@ from core.crystals import Crystals, unpack_cells
 from core.evaluation.displacement import Change, change
 from core.workflows.modify import StartState, parse_start
 from core.workflows.store import store
+from core.workflows.twins import WINDOW, same_cell
 from db import modified as rows
 from db.tables import Job
 
@@ -65,6 +66,34 @@ def _between(start: bytes, moved: bytes) -> Change:
     return change(unpack_cells([start]), unpack_cells([moved]))
 
 
+def distinct(crystals: Sequence[tuple[float, bytes] | None]) -> list[int | None]:
+    """For each (energy in eV/atom, packed cell) the place of the first that is the same crystal, often its own.
+
+    As for twins: only what is within WINDOW in energy is compared. None stays None.
+    """
+    firsts: list[tuple[int, float, bytes]] = []
+    found: list[int | None] = []
+    for i, one in enumerate(crystals):
+        if one is None:
+            found.append(None)
+            continue
+        energy, cell = one
+        first = next((k for k, e, c in firsts if abs(e - energy) <= WINDOW and same_cell(c, cell)), i)
+        if first == i:
+            firsts.append((i, energy, cell))
+        found.append(first)
+    return found
+
+
 def start_crystal(job: Job) -> Crystals:
     """The start of a run as given. Raises UserError."""
     return unpack_cells([parse_start(str(job.params["cif"]), str(job.params["name"])).cell])
+
+
+def verdict(valid: bool, moved: Change | None, first: str = "") -> str:
+    """Is it the start again? In words. first: the name of a candidate above it that is the same polymorph."""
+    if not valid:
+        return "not valid"
+    if first and moved is not None and moved.same is False:
+        return f"the same as {first}"
+    return {True: "the same structure", False: "a real polymorph", None: "–"}[moved.same if moved else None]

@@ -39,10 +39,10 @@ def with_twins(rows: Sequence[Row], placing: Placing | None) -> list[Row]:
             break
         known = phases.get((row.candidate.chemical_system, row.candidate.reduced_formula))
         close = [p for p in known or [] if _near(_energy(row), p.formation)]
-        phase = next((p for p in close if _same(_cell(row), p.cell)), None)
+        phase = next((p for p in close if same_cell(_cell(row), p.cell)), None)
         on_hull = known is not None and all(p.cell is not None for p in close)
         others = firsts[row.candidate.reduced_formula]
-        first = next((o for o in others if _near(_energy(row), _energy(o)) and _same(_cell(row), _cell(o))), row)
+        first = next((o for o in others if _near(_energy(row), _energy(o)) and same_cell(_cell(row), _cell(o))), row)
         if first is row:
             others.append(row)
         kinds.setdefault(first.candidate.id, []).append(row)
@@ -89,7 +89,8 @@ def _near(first: float | None, second: float | None) -> bool:
     return first is not None and second is not None and abs(first - second) <= WINDOW
 
 
-def _same(first: bytes | None, second: bytes | None) -> bool:
+def same_cell(first: bytes | None, second: bytes | None) -> bool:
+    """Are two packed cells one crystal by the paper's matcher? What has no cell is none."""
     return first is not None and second is not None and _matched(first, second)
 
 

@@ -215,6 +215,41 @@ def test_it_goes_on_from_a_candidate_or_from_the_same_start(run: int) -> None:
     app = open_page("modify", job=str(run))
     next(b for b in app.button if b.label.startswith("Other wishes")).click().run()
     assert "Ti4 C4" in facts(app)["formula"]
+    assert param(app, "count") == "3", "what was asked before is asked again"
+    assert "Draw 3 candidates" in labels(app)
+
+
+def test_one_polymorph_found_twice_is_counted_once(run: int) -> None:
+    first, second, _ = candidates_of(run)
+    other = crystals_of(Structure(Lattice.cubic(2.7), ["Ti", "C"], [[0, 0, 0], [0.5, 0.5, 0.5]]))
+    with store().session() as session:
+        folder = Path(str(queue.get(run).folder))
+        values = json.loads((folder / "start.json").read_text())
+        cell = base64.b64encode(pack_cells(crystals_of(SALT))[0]).decode()
+        (folder / "start.json").write_text(json.dumps(values | {"relaxed": -8.0, "cell": cell}))
+        session.execute(delete(Relaxation).where(Relaxation.candidate_id.in_([first, second])))
+        for candidate, total in ((first, -8.101), (second, -8.1)):
+            session.add(
+                Relaxation(
+                    candidate_id=candidate,
+                    method=values["method"],
+                    status="converged",
+                    total_after=total,
+                    cell=pack_cells(other)[0],
+                )
+            )
+        session.commit()
+    app = open_page("modify", job=str(run))
+    assert app.dataframe[0].value["against the start"].tolist()[:2] == ["a real polymorph", f"the same as {run}-0"]
+    counts = {m.label: m for m in app.metric}
+    assert counts["polymorphs below the start"].value == "1"
+    assert "1 more are as low" in str(counts["polymorphs below the start"].help)
+
+
+def test_overlapping_atoms_are_told_before_anything_is_drawn(starter: Path) -> None:
+    near = Structure(Lattice.cubic(4), ["Ti", "B", "B"], [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0.6]])
+    app = open_start(cif_text(near, {}))
+    assert any("are 0.40 Å apart" in w.value and "mend the structure first" in w.value for w in app.warning)
 
 
 def test_with_both_relaxed_every_column_is_of_the_relaxed_state(run: int) -> None:

@@ -19,7 +19,7 @@ from core.workflows import starts
 from core.workflows.context import Cancelled, UserError
 from core.workflows.datasets import get_dataset, load_tensors
 from core.workflows.generate import candidates_of
-from core.workflows.modified import reached_of
+from core.workflows.modified import distinct, reached_of
 from core.workflows.modify import ModifyParams, cells_asked, modify, parse_start, start_of
 from core.workflows.store import store
 from db import candidates as rows
@@ -190,3 +190,11 @@ def test_a_disordered_text_is_refused_with_its_way_out() -> None:
     found = starts.order(alloy, 64)
     assert len(found.found[0].structure) == 2
     assert parse_start(cif_of(TIB2), "TiB2.cif").formula == "TiB2"
+
+
+def test_one_crystal_in_several_cells_is_one_and_only_at_its_energy() -> None:
+    small = Structure(Lattice.cubic(2.7), ["Ti", "C"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    large = small * (2, 1, 1)
+    cells = [pack_cells(crystals_of(s))[0] for s in (small, large, CARBIDE, small)]
+    first = distinct([(-1.0, cells[0]), (-0.998, cells[1]), None, (-1.0, cells[2]), (-0.5, cells[3])])
+    assert first == [0, 0, None, 3, 4]
