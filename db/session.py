@@ -10,6 +10,7 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from sqlalchemy import (
     ColumnElement,
     Connection,
@@ -49,12 +50,20 @@ class Database:
 
     def migrate(self) -> None:
         """Bring the tables up to date. Servers that start together wait for each other."""
+        with self._migration_lock(), self.engine.connect() as connection:
+            self.upgrade(connection, "head")
+            connection.commit()
+
+    def upgrade(self, connection: Connection, revision: str) -> None:
+        """Run the migrations up to a revision ("head": all) on a connection, inside its transaction."""
         config = Config()
         config.set_main_option("script_location", str(_MIGRATIONS))
-        with self._migration_lock(), self.engine.connect() as connection:
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
-            connection.commit()
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+
+    def knows(self, revision: str) -> bool:
+        """Is it a revision of the tables that this version of the project can bring up to date?"""
+        return revision in {script.revision for script in ScriptDirectory(str(_MIGRATIONS)).walk_revisions()}
 
     def dispose(self) -> None:
         """Close every connection."""
