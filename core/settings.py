@@ -10,6 +10,19 @@ ROOT = Path(__file__).resolve().parent.parent
 ASSETS = ROOT / "assets"
 AFLUX_URL = "https://aflow.org/API/aflux/"
 
+# Every variable that the project reads, so that a misspelt one can be told
+VARIABLES = (
+    "SUBHULL_VAR",
+    "SUBHULL_DATABASE_URL",
+    "SUBHULL_AFLUX_URL",
+    "SUBHULL_M3GNET",
+    "SUBHULL_OWNER",
+    "SUBHULL_PYTHON",
+    "SUBHULL_SHARED",
+    "SUBHULL_TEST_STRICT",
+    "SUBHULL_TEST_PROCESSES",
+)
+
 
 class SettingsError(ValueError):
     """A setting that cannot be used; the message says which and what to write instead."""

@@ -9,8 +9,11 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from sqlalchemy.exc import DBAPIError
+
 from core.settings import SettingsError
 from core.workflows.context import UserError
+from core.workflows.startup import database_fault
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,6 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         result = _run(asked)
     except (UserError, SettingsError) as error:
         print(f"{error}", file=sys.stderr)
+        return 2
+    except DBAPIError as error:
+        print(database_fault(error), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)

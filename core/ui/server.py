@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import sys
 import traceback
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -17,7 +19,7 @@ from core.settings import SettingsError
 from core.ui.text import said
 from core.workflows import starter
 from core.workflows.context import UserError
-from core.workflows.store import store
+from core.workflows.startup import check_start
 
 TICK_S = 1.0
 
@@ -70,7 +72,7 @@ MIDDLEWARE = [Middleware(_Guarded)]
 @asynccontextmanager
 async def lifespan(_: Any) -> AsyncIterator[dict[str, Any]]:
     """Open the store, put in what ships, and tick once a second until the server ends. Jobs outlive it."""
-    store()
+    _check_or_end()
     starter.install()
     ticking = asyncio.create_task(_tick_forever())
     try:
@@ -79,6 +81,16 @@ async def lifespan(_: Any) -> AsyncIterator[dict[str, Any]]:
         ticking.cancel()
         with suppress(asyncio.CancelledError):
             await ticking
+
+
+def _check_or_end() -> None:
+    """End the process with a sentence where it cannot serve: raised from here, the server would print a stack."""
+    try:
+        for warning in check_start():
+            log.warning(warning)
+    except (UserError, SettingsError) as error:
+        print(f"Subhull cannot start. {error}", file=sys.stderr, flush=True)
+        os._exit(2)  # nothing runs yet that would have to be ended
 
 
 async def _tick_forever() -> None:

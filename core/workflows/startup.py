@@ -1,0 +1,49 @@
+"""What is checked before the app serves its first page: settings, folders, the database; faults in one sentence each."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from difflib import get_close_matches
+
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from core.settings import VARIABLES, settings
+from core.workflows.context import UserError
+from core.workflows.store import store
+
+
+def check_start() -> list[str]:
+    """Open the store; returns warnings. Raises SettingsError or UserError where the app cannot run."""
+    found = settings()
+    try:
+        found.var.mkdir(parents=True, exist_ok=True)
+        probe = found.var / f".writable-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UserError(f"SUBHULL_VAR is {found.var}, which cannot be written: {error.strerror or error}.") from error
+    try:
+        store()
+    except (DBAPIError, PoolTimeout) as error:
+        raise UserError(database_fault(error)) from error
+    return unknown_settings(os.environ)
+
+
+def unknown_settings(environment: Mapping[str, str]) -> list[str]:
+    """A sentence for each variable that looks like a setting and is none."""
+    said = []
+    for name in sorted(n for n in environment if n.startswith("SUBHULL_") and n not in VARIABLES):
+        near = get_close_matches(name, VARIABLES, 1, 0.75)
+        said.append(f"{name} is no setting of this app" + (f": is {near[0]} meant?" if near else "."))
+    return said
+
+
+def database_fault(error: Exception) -> str:
+    """What a database's own error comes to, without the statement and without a password."""
+    cause = str(getattr(error, "orig", None) or error)
+    line = next((text.strip() for text in cause.splitlines() if text.strip()), "no reason is given")
+    line = re.sub(r"://[^@/\s]+@", "://", line)
+    return f"The database cannot be used: {line.rstrip('.')}. SUBHULL_DATABASE_URL names it."

@@ -1,0 +1,53 @@
+"""A start that cannot be is said in one sentence, without a stack and without a password."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from core.settings import VARIABLES
+from core.workflows.context import UserError
+from core.workflows.startup import check_start, unknown_settings
+from tests.conftest import ROOT, free_port
+
+
+def test_a_misspelt_setting_is_told_with_what_is_meant() -> None:
+    said = unknown_settings({"SUBHULL_DATABSE_URL": "x", "SUBHULL_COLOUR": "blue", "PATH": "/bin", "SUBHULL_VAR": "v"})
+    assert said == [
+        "SUBHULL_COLOUR is no setting of this app.",
+        "SUBHULL_DATABSE_URL is no setting of this app: is SUBHULL_DATABASE_URL meant?",
+    ]
+
+
+def test_every_setting_is_in_the_readme() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert [name for name in VARIABLES if name not in text and not name.startswith("SUBHULL_TEST_")] == []
+
+
+def test_a_database_that_is_away_is_told_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SUBHULL_DATABASE_URL", f"postgresql://me:hidden@127.0.0.1:{free_port()}/lab")
+    with pytest.raises(UserError, match=r"cannot be used: .*[Cc]onnection refused") as refused:
+        check_start()
+    assert "hidden" not in str(refused.value)
+
+
+def test_a_file_that_is_no_database_is_told(monkeypatch: pytest.MonkeyPatch, var: Path) -> None:
+    var.mkdir()
+    (var / "subhull.db").write_text("no database at all" * 100)
+    with pytest.raises(UserError, match="file is not a database"):
+        check_start()
+
+
+@pytest.mark.slow
+def test_the_server_ends_with_the_sentence_alone(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(free_port())]
+    env = {**os.environ, "SUBHULL_VAR": str(tmp_path / "file" / "var")}
+    ended = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == 2
+    assert "Subhull cannot start. SUBHULL_VAR is" in ended.stderr
+    assert "Traceback" not in ended.stderr + ended.stdout
