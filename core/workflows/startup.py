@@ -1,4 +1,4 @@
-"""What is checked before the app serves its first page: settings, folders, the database; faults in one sentence each."""
+"""What is checked before the app serves its first page; every fault in one sentence."""
 
 from __future__ import annotations
 
