@@ -135,3 +135,19 @@ def test_the_whole_way_without_a_browser(starter: Path, tmp_path: Path) -> None:
     files = [str(p) for p in sorted((tmp_path / "r").glob("*_relaxed.cif"))[:1]]
     assert cli(starter, "match", *files, *files)["match_rate"] == 1.0
     assert {j["status"] for j in cli(starter, "jobs", "list")["jobs"]} == {"done"}  # type: ignore[union-attr]
+
+
+def test_a_store_goes_into_one_file_and_out_again(
+    starter: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, out, _ = run(capsys, "backup", str(tmp_path / "lab.tar"), "--json")
+    assert code == 0
+    made = last_json(out)
+    monkeypatch.setenv("SUBHULL_VAR", str(tmp_path / "there"))
+    code, out, _ = run(capsys, "restore", str(tmp_path / "lab.tar"), "--json")
+    assert (code, last_json(out)) == (0, made)
+    code, out, _ = run(capsys, "dataset", "list")
+    assert "starter" in out
+    code, _, error = run(capsys, "restore", str(tmp_path / "there" / "nothing.tar"))
+    assert code == 2
+    assert "There is no file" in error
