@@ -18,8 +18,9 @@ class SettingsError(ValueError):
 
 @dataclass(frozen=True)
 class Place:
-    """What a job asks of a cluster. Numbers are counts, time in minutes, memory in GB; 0 and "" leave it to the cluster.
+    """What a job asks of a cluster. 0 and "" leave it to the cluster.
 
+    time: minutes; memory: GB
     gpus: on one machine; a training with several takes them all
     python: the interpreter on the cluster's machines, where it is not this one
     cluster: "slurm", or "local" for submitit's own executor in processes here

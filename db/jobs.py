@@ -81,7 +81,7 @@ def update_job(session: Session, job_id: int, **values: Any) -> None:
 
 
 def keep_where(session: Session, job_id: int, attempt: int, **values: Any) -> bool:
-    """Write where an attempt runs, unless another one has begun. A worker may have ended by now: that is no other one."""
+    """Write where an attempt runs, unless another one has begun. The worker may have ended by now."""
     result = session.execute(update(Job).where(Job.id == job_id, Job.attempts == attempt).values(**values))
     return bool(result.rowcount == 1)  # type: ignore[attr-defined]
 

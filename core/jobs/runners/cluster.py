@@ -1,4 +1,4 @@
-"""What the runners of clusters share: the worker's command and settings there, and answers that are kept for seconds."""
+"""What runners of clusters share: the worker's command and settings there, and answers that are kept for seconds."""
 
 from __future__ import annotations
 
