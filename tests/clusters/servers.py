@@ -49,7 +49,7 @@ KillWait=20
 GresTypes=gpu
 NodeName={host} NodeAddr=127.0.0.1 CPUs=4 Gres=gpu:2 State=UNKNOWN
 PartitionName=work Nodes={host} Default=YES MaxTime=60 State=UP
-PartitionName=closed Nodes={host} MaxTime=60 State=INACTIVE
+PartitionName=closed Nodes={host} MaxTime=60 State=DOWN
 """
 _GRES = "AutoDetect=off\nNodeName={host} Name=gpu File=/dev/null\nNodeName={host} Name=gpu File=/dev/zero\n"
 
