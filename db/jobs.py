@@ -80,6 +80,17 @@ def update_job(session: Session, job_id: int, **values: Any) -> None:
     session.execute(update(Job).where(Job.id == job_id).values(**values))
 
 
+def keep_where(session: Session, job_id: int, attempt: int, **values: Any) -> bool:
+    """Write where an attempt runs, unless another one has begun. The worker may have ended by now."""
+    result = session.execute(update(Job).where(Job.id == job_id, Job.attempts == attempt).values(**values))
+    return bool(result.rowcount == 1)  # type: ignore[attr-defined]
+
+
+def away(session: Session) -> list[Job]:
+    """Ended jobs whose files a worker left in the artefacts."""
+    return list(session.scalars(select(Job).where(Job.away, Job.status.in_(ENDED)).order_by(Job.id)))
+
+
 def beat(session: Session, job_id: int, attempt: int) -> float | None:
     """Write the heartbeat; returns when cancelling was asked for, or None. Raises LookupError if the run was taken."""
     statement = (

@@ -15,6 +15,7 @@ from sqlalchemy import (
     MetaData,
     String,
     UniqueConstraint,
+    false,
     func,
 )
 from sqlalchemy.dialects.postgresql import JSONB
@@ -122,7 +123,7 @@ class Job(Base):
     kind: Mapped[str] = mapped_column(String(32))
     title: Mapped[str]
     params: Mapped[dict[str, Any]]
-    device: Mapped[str] = mapped_column(String(32))  # its queue: "cpu", "cuda:0", "io"
+    device: Mapped[str] = mapped_column(String(32))  # its queue: "cpu", "cuda:0", "io", "slurm-gpu"
     runner: Mapped[str] = mapped_column(String(16), default="local")
     status: Mapped[str] = mapped_column(String(16), default="queued")
     progress: Mapped[float | None]
@@ -137,6 +138,9 @@ class Job(Base):
     host: Mapped[str] = mapped_column(default="")
     pid: Mapped[int | None]
     process_started: Mapped[float | None]  # psutil's create_time: a pid alone may be reused
+    cluster_id: Mapped[str] = mapped_column(String(128), default="", server_default="")  # what Slurm or Ray calls it
+    preempted: Mapped[int] = mapped_column(default=0, server_default="0")  # attempts that a cluster ended
+    away: Mapped[bool] = mapped_column(default=False, server_default=false())  # its files wait in the artefacts
     folder: Mapped[str] = mapped_column(default="")
     created_at: Mapped[float]
     started_at: Mapped[float | None]

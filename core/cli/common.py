@@ -6,10 +6,12 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from core.jobs import queue
+from core.jobs.runners import CLUSTERS, runner_of
 from core.workflows.context import UserError
 from db.tables import Job
 
@@ -27,6 +29,12 @@ def add(
 
 def add_detach(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--detach", action="store_true", help="start the job and do not wait for it")
+
+
+def add_device(parser: argparse.ArgumentParser, default: str = "cpu") -> None:
+    parser.add_argument(
+        "--device", default=default, help="cpu, cuda:0; slurm, slurm-gpu, ray, ray-gpu where they are configured"
+    )
 
 
 def run_job(kind: str, title: str, params: Any, device: str = "cpu", detach: bool = False) -> dict[str, Any]:
@@ -48,9 +56,30 @@ def run_job(kind: str, title: str, params: Any, device: str = "cpu", detach: boo
     return {**(job.result or {}), "job": job_id, "status": job.status}
 
 
-def check_usable(device: str) -> None:
-    """Raises UserError for a device that is not here."""
-    if device not in ("cpu", "io"):
+def follow_all(job_ids: Sequence[int]) -> list[Job]:
+    """Wait until all have ended, telling of each in turn; Ctrl-C cancels those that have not."""
+    try:
+        ended = [queue.follow(job_id, show) for job_id in job_ids]
+    except KeyboardInterrupt:
+        print("\nstopping …", file=sys.stderr)
+        for job_id in job_ids:
+            with suppress(UserError):  # it has ended
+                queue.cancel(job_id)
+        ended = [queue.follow(job_id, show) for job_id in job_ids]
+    print(file=sys.stderr)
+    for job in ended:
+        if job.status != "done":
+            print(job.error or f"job {job.id} was {job.status}; its log: ./run cli jobs log {job.id}", file=sys.stderr)
+    return ended
+
+
+def check_usable(device: str, here: bool = False) -> None:
+    """Raises UserError for a device that is not here, or that only jobs can use where the work is done `here`."""
+    if here and device in CLUSTERS:
+        raise UserError(
+            f"This is done by the command itself, not as a job: {device} cannot take it. Choose cpu or cuda."
+        )
+    if runner_of(device) == "local" and device not in ("cpu", "io"):
         from core.training.devices import DeviceError, check_device
 
         try:

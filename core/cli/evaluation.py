@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from core.cli.common import add, add_detach, duration, is_json, pair, run_job, table
+from core.cli.common import add, add_detach, add_device, duration, is_json, pair, run_job, table
 from core.cli.generating import SITES
 
 TABLES = {"by_size": "atoms in the cell", "by_elements": "elements", "by_system": "crystal system"}
@@ -44,7 +44,7 @@ def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--rank-steps", type=int, default=0, help="of relaxation before they are ranked and matched")
     parser.add_argument("--sites", default="", metavar="DATASET", help=SITES)
-    parser.add_argument("--device", default="cpu", help="cpu or cuda:0")
+    add_device(parser)
     add_detach(parser)
     parser = add(commands, shared, "match", "two files of structures, row by row", _match, store=False)
     parser.add_argument("first", type=Path)

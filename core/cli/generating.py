@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.cli.common import add, check_usable, is_json, new_folder, run_job, table
+from core.cli.common import add, add_device, check_usable, is_json, new_folder, run_job, table
 from core.workflows.context import UserError
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, help="of the sampler; default: as many as are usual for the method")
     parser.add_argument("--sampler", default="", help="euler or heun, ddpm or ddim; default: the model's own")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", default="cpu")
+    add_device(parser)
     parser.add_argument("--out", type=Path, help="a folder for candidates.csv, CIFs and manifest.json")
 
 

@@ -7,7 +7,7 @@ import csv
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.cli.common import add, add_detach, is_json, run_job, table
+from core.cli.common import add, add_detach, add_device, is_json, run_job, table
 from core.workflows.context import UserError
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def _add_evaluate(hull: Any, shared: argparse.ArgumentParser) -> None:
     parser.add_argument("--near", type=float, default=0.05, help="phases so far above the hull too, eV/atom")
     parser.add_argument("--aflow", action="store_true", help="fetch structures that are not here from AFLOW")
     parser.add_argument("--new-name", default="", help="of the new hull")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda:0")
+    add_device(parser)
     add_detach(parser)
 
 

@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(asked: argparse.Namespace) -> dict[str, Any]:
-    if asked.needs_store:
+    if asked.needs_store or getattr(asked, "candidates", None):
         from core.jobs.tick import tick
         from core.workflows import starter
 

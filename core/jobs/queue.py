@@ -8,8 +8,8 @@ from dataclasses import asdict
 from typing import Any
 
 from core.jobs.kinds import KINDS
-from core.jobs.runners import runner_for
-from core.jobs.tick import tick
+from core.jobs.runners import runner_for, runner_of
+from core.jobs.tick import may_retry, tick
 from core.settings import settings
 from core.workflows.context import UserError
 from core.workflows.store import folder, store
@@ -22,15 +22,25 @@ REFUSED = "refused"  # in the result of a job that failed for something its user
 
 
 def submit(kind: str, title: str, params: Any, device: str = "cpu") -> int:
-    """Queue a job with its params dataclass on a device's queue ("cpu", "cuda:0", "io"); returns its id."""
+    """Queue a job with its params dataclass on a device's queue ("cpu", "cuda:0", "io", "slurm"); returns its id.
+
+    Raises UserError for the device of a cluster that is not configured.
+    """
+    job_id = add(kind, title, params, device)
+    tick()
+    return job_id
+
+
+def add(kind: str, title: str, params: Any, device: str = "cpu") -> int:
+    """As `submit`, but the next tick starts it."""
     if kind not in KINDS:
         raise ValueError(f"no kind of job is called {kind!r}")
+    runner = runner_of(device)
     with store().session() as session:
         job_id = rows.add_job(
-            session, kind=kind, title=title, params=asdict(params), device=device, owner=settings().owner
+            session, kind=kind, title=title, params=asdict(params), device=device, runner=runner, owner=settings().owner
         )
         rows.update_job(session, job_id, folder=str(folder("jobs") / str(job_id)))
-    tick()
     return job_id
 
 
@@ -101,9 +111,7 @@ def follow(job_id: int, on_change: Callable[[Job], None] | None = None, poll_s: 
 
 def will_retry(job: Job) -> bool:
     """Is a lost job about to be queued again by itself?"""
-    from core.jobs.tick import MAX_ATTEMPTS
-
-    return KINDS[job.kind].resumable and job.attempts < MAX_ATTEMPTS
+    return may_retry(job)
 
 
 def _need(job: Job | None, job_id: int) -> Job:

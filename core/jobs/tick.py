@@ -11,17 +11,20 @@ import logging
 from sqlalchemy.orm import Session
 
 from core.jobs.kinds import KINDS
-from core.jobs.runners import runner_for
+from core.jobs.runners import CLUSTERS, Runner, runner_for
+from core.workflows import artefacts
+from core.workflows.context import UserError
 from core.workflows.store import store
 from db import jobs as rows
 from db.session import now, write_lock
 from db.tables import Job
 
-MAX_ATTEMPTS = 3
+MAX_ATTEMPTS = 3  # beside those that a cluster ended to make room
+MAX_PREEMPTED = 100
 STALE_S = 60.0  # a heartbeat older than this is a lost worker; workers beat every second
 START_S = 20.0  # a worker has this long to start and write its pid
 TERM_AFTER_S, KILL_AFTER_S = 5.0, 20.0  # after cancelling was asked for
-CAPACITY = {"io": 2}  # jobs at once per queue; 1 elsewhere
+CAPACITY = {"io": 2} | dict.fromkeys(CLUSTERS, 200)  # jobs at once per queue, 1 elsewhere; clusters have their own
 
 log = logging.getLogger(__name__)
 
@@ -31,8 +34,11 @@ def tick() -> None:
     with store().session() as session:
         running = rows.ages(session)
         waiting = rows.list_jobs(session, ["queued", "lost"], limit=1000)
+        away = rows.away(session)
     for job, age, asked in running:
         _check(job, age, asked)
+    for job in away:
+        _take_home(job)
     if waiting or running:
         _requeue()
         _start()
@@ -41,12 +47,50 @@ def tick() -> None:
 def _check(job: Job, age: float, asked: float | None) -> None:
     """Find out whether a running job still runs; hurry it along if it was cancelled."""
     runner = runner_for(job.runner)
-    alive = runner.status(job)
-    fresh_start = job.pid is None and age < START_S
-    if (alive == "gone" and not fresh_start) or age > STALE_S:
+    state = runner.status(job)
+    if state == "waiting":
+        _wait(job, runner, asked)
+    elif _is_lost(job, state, age):
         _end_lost(job, asked)
+        if job.cluster_id:
+            runner.cancel(job, force=True)  # so that nothing goes on there that nobody waits for
     elif asked is not None and asked > TERM_AFTER_S:
         runner.cancel(job, force=asked > KILL_AFTER_S)
+
+
+def _is_lost(job: Job, state: str, age: float) -> bool:
+    if job.cluster_id and job.pid is None and state != "gone":
+        return False  # the cluster has it, and its worker has not begun
+    fresh_start = job.pid is None and age < START_S
+    return (state == "gone" and not fresh_start) or age > STALE_S
+
+
+def _wait(job: Job, runner: Runner, asked: float | None) -> None:
+    """In a cluster's queue nobody beats: the heartbeat is written from here, and cancelling is done at once."""
+    if asked is not None:
+        runner.cancel(job, force=True)
+        _end_lost(job, asked)
+        return
+    with store().session() as session:
+        message = f"Waiting in {runner.label}'s queue"
+        rows.change_status(session, job.id, "running", "running", job.attempts, heartbeat=now(session), message=message)
+
+
+def _take_home(job: Job) -> None:
+    """Bring what a worker left in the artefacts into the folders here."""
+    try:
+        artefacts.take_home(job)
+    except (OSError, UserError) as error:
+        log.warning("the files of job %s could not be fetched yet: %s", job.id, error)
+        return
+    with store().session() as session:
+        rows.update_job(session, job.id, away=False)
+
+
+def may_retry(job: Job) -> bool:
+    """Does a lost job start again by itself? What a cluster ended to make room does not count."""
+    failed = job.attempts - job.preempted
+    return KINDS[job.kind].resumable and failed < MAX_ATTEMPTS and job.preempted < MAX_PREEMPTED
 
 
 def _end_lost(job: Job, asked: float | None) -> None:
@@ -64,7 +108,7 @@ def _requeue() -> None:
     with store().session() as session:
         write_lock(session)
         for job in rows.list_jobs(session, ["lost"], limit=1000):
-            if KINDS[job.kind].resumable and job.attempts < MAX_ATTEMPTS:
+            if may_retry(job):
                 rows.change_status(session, job.id, "lost", "queued", job.attempts, finished_at=None)
 
 
@@ -92,6 +136,7 @@ def _claim(session: Session, job: Job) -> bool:
         cancel_requested_at=None,
         pid=None,
         process_started=None,
+        cluster_id="",
         message="Starting",
     )
 
@@ -101,13 +146,29 @@ def _launch(job_id: int) -> None:
         job = rows.get_job(session, job_id)
     if job is None:
         return
+    runner = runner_for(job.runner)
     try:
-        where = runner_for(job.runner).submit(job)
-    except OSError as error:
+        if job.runner != "local":
+            artefacts.send(job, lambda: _beat(job))
+        where = runner.submit(job)
+    except (OSError, UserError) as error:
         log.exception("job %s could not be started", job_id)
+        said = error.strerror or error if isinstance(error, OSError) else error
+        sentence = str(error) if isinstance(error, UserError) else f"The worker could not be started: {said}."
         with store().session() as session:
-            sentence = f"The worker could not be started: {error.strerror or error}."
-            rows.change_status(session, job_id, "running", "failed", error=sentence, finished_at=now(session))
+            values = {"error": sentence, "finished_at": now(session)}
+            rows.change_status(session, job_id, "running", "failed", job.attempts, **values)
         return
     with store().session() as session:
-        rows.update_job(session, job_id, **where)
+        kept = rows.keep_where(session, job_id, job.attempts, **where)
+    if not kept:  # it took so long that somebody else has started it, or it was cancelled
+        for name, value in where.items():
+            setattr(job, name, value)
+        runner.cancel(job, force=True)
+
+
+def _beat(job: Job) -> None:
+    """Uploading takes its time: the job is not lost meanwhile."""
+    with store().session() as session:
+        values = {"heartbeat": now(session), "message": "Uploading what it needs"}
+        rows.change_status(session, job.id, "running", "running", job.attempts, **values)

@@ -1,10 +1,14 @@
-"""The process of one job: `python -m core.jobs.worker ID ATTEMPT`. It writes its own row until it ends."""
+"""The process of one job: `python -m core.jobs.worker ID ATTEMPT`. It writes its own row until it ends.
+
+Under PyTorch's launcher it is several processes: the first is the worker, the others train with it and write nothing.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -15,17 +19,37 @@ from typing import Any
 import psutil
 from sqlalchemy.exc import SQLAlchemyError
 
+from core.jobs import queue
+from core.jobs.away import files_of
 from core.jobs.kinds import KINDS
 from core.jobs.queue import REFUSED
+from core.jobs.runners import CLUSTERS
 from core.jobs.tick import tick
 from core.workflows.context import Cancelled, UserError
 from core.workflows.store import store
 from db import jobs as rows
 from db.session import now, write_lock
+from db.tables import Job
 
 BEAT_S = 1.0
 
 log = logging.getLogger("worker")
+
+
+class FollowerContext:
+    """The `Context` of a process that trains with the first one, which decides, reports and writes."""
+
+    def __init__(self, job: Job, device: str) -> None:
+        self.job_id, self.folder, self.device = job.id, Path(job.folder), device
+
+    def progress(self, fraction: float | None, message: str, eta_s: float | None = None) -> None:
+        """The first process reports."""
+
+    def metrics(self, step: int, **values: float) -> None:
+        """The first process reports."""
+
+    def cancelled(self) -> bool:
+        return False
 
 
 class JobContext:
@@ -105,19 +129,24 @@ def run(job_id: int, attempt: int) -> str:
             log.error("job %s is not this worker's (attempt %s)", job_id, attempt)
             return "lost"
         process = psutil.Process()
-        rows.update_job(session, job_id, pid=process.pid, process_started=process.create_time())
-    context = JobContext(job_id, attempt, Path(job.folder), job.device)
+        where = {"host": socket.gethostname(), "pid": process.pid, "process_started": process.create_time()}
+        rows.update_job(session, job_id, **where)
+    context = JobContext(job_id, attempt, Path(job.folder), device_for(job.device))
     signal.signal(signal.SIGTERM, context.stop)
     signal.signal(signal.SIGINT, context.stop)
     context.start()
-    kind = KINDS[job.kind]
     ending: dict[str, Any] = {"eta_s": None}
     try:
-        result = kind.function()(kind.parse(job.params), context)
+        with files_of(job, attempt):
+            _mark_ready(context.folder, attempt)
+            kind = KINDS[job.kind]
+            result = kind.function()(kind.parse(job.params), context)
         status, ending["result"], ending["progress"] = "done", result, 1.0
     except Cancelled:
         # without a request it was SIGTERM from outside (a shutdown): the next tick queues the job again
         status = "cancelled" if context.asked else "lost"
+        if status == "lost" and job.runner != "local":
+            ending["preempted"] = job.preempted + 1
     except (UserError, MemoryError, OSError) as error:
         traceback.print_exc()
         status, ending["error"] = "failed", _sentence(error)
@@ -128,6 +157,44 @@ def run(job_id: int, attempt: int) -> str:
         sentence = f"Something went wrong that is not your doing: {type(error).__name__}. The log has the details."
         status, ending["error"] = "failed", sentence
     return _end(context, status, ending)
+
+
+def follow(job_id: int, attempt: int) -> None:
+    """Train with the first process, once the job's files are here."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the first process decides when all of them stop
+    with store().session() as session:
+        job = rows.get_job(session, job_id)
+    if job is None:
+        return
+    while not (Path(job.folder) / _ready(attempt)).exists():
+        time.sleep(0.2)  # the launcher ends this process if the first one fails
+    kind = KINDS[job.kind]
+    kind.function()(kind.parse(job.params), FollowerContext(job, device_for(job.device)))
+
+
+def device_for(device: str) -> str:
+    """PyTorch's name for it: of a cluster's machine its GPU, where there is one."""
+    if device not in CLUSTERS:
+        return device
+    if not device.endswith("-gpu"):
+        return "cpu"
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    log.warning("no GPU was found on %s: going on with its processor", socket.gethostname())
+    return "cpu"
+
+
+def _ready(attempt: int) -> str:
+    return f".ready-{attempt}"
+
+
+def _mark_ready(folder: Path, attempt: int) -> None:
+    """The job's files are here: the others may begin."""
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / _ready(attempt)).touch()
 
 
 def _end(context: JobContext, status: str, ending: dict[str, Any]) -> str:
@@ -164,8 +231,13 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", stream=sys.stdout)
     threads = str(max(1, (os.cpu_count() or 2) // 2))
     os.environ.setdefault("OMP_NUM_THREADS", threads)  # more than there are idle cores makes torch slower, not faster
-    status = run(int(sys.argv[1]), int(sys.argv[2]))
-    tick()
+    job_id, attempt = int(sys.argv[1]), int(sys.argv[2])
+    if "TORCHELASTIC_RUN_ID" in os.environ and os.environ["RANK"] != "0":
+        follow(job_id, attempt)
+        return
+    status = run(job_id, attempt)
+    if queue.get(job_id).runner == "local":  # a cluster's machine starts nobody else's jobs
+        tick()
     sys.exit(0 if status in ("done", "cancelled") else 1)
 
 

@@ -5,11 +5,21 @@ from __future__ import annotations
 import psutil
 import torch
 
+from core.jobs.runners import CLUSTERS, cluster_devices
+
 
 def devices() -> list[str]:
-    """Graphics cards first, then the processor."""
+    """Graphics cards first, then the processor, then the clusters that are configured."""
     cards = [f"cuda:{i}" for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
-    return [*cards, "cpu"]
+    return [*cards, "cpu", *cluster_devices()]
+
+
+def cost_device(device: str) -> str:
+    """The device here that a cost is estimated for: of a cluster's machine nothing is known but its kind."""
+    if device not in CLUSTERS:
+        return device
+    first = devices()[0]
+    return first if device.endswith("-gpu") else "cpu"
 
 
 def memory_of(device: str) -> float | None:

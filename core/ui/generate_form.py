@@ -13,7 +13,7 @@ from core.jobs import queue
 from core.ui.after_input import MODES, after_input, draws_input, relaxation_details
 from core.ui.composition_input import composition_input
 from core.ui.conditions import drop_infinite, model_picker, sampler_picker, show_how, usable_method
-from core.ui.devices import devices
+from core.ui.devices import cost_device, devices
 from core.ui.energy_input import THINNED, EnergyChoice, energy_input
 from core.ui.generate_cost import show_cost, show_ladders, show_warnings
 from core.ui.group_input import group_input
@@ -203,7 +203,7 @@ def _start(params: GenerateParams | None, method: Method, device: str) -> None:
     """What it takes, and the button."""
     if params is not None:
         with sentences():
-            count = show_cost(params, method, device)
+            count = show_cost(params, method, cost_device(device))
             label = f"Generate {count:,} candidate{'s' if count != 1 else ''}"
             if st.button(label, type="primary", icon=":material/auto_awesome:", width="stretch"):
                 go("*", job=queue.submit("generate", title_of(params), check_params(params), device))

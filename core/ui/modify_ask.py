@@ -15,7 +15,7 @@ from core.export.bundle import cif_text
 from core.jobs import queue
 from core.ui.after_input import KEPT, RANK_STEPS, compared_with
 from core.ui.conditions import model_picker, parse_energies, sampler_picker, show_how, usable_method
-from core.ui.devices import devices
+from core.ui.devices import cost_device, devices
 from core.ui.group_input import group_input
 from core.ui.widgets import counted, go, plain, selected, sentences
 from core.workflows.chain import MAX_DRAWS, MODES
@@ -126,7 +126,7 @@ def _start(params: ModifyParams, structure: Structure, model: Method, device: st
     contents = [cell.formula(0) for cell in cells]
     method = modifier(model.about.name, params.sampler)
     method.check(contents, params.space_groups, cells)
-    cost = cost_of(method, sizes, params.steps, params, device)
+    cost = cost_of(method, sizes, params.steps, params, cost_device(device))
     scale = len(wishes) / len(sizes)
     relaxing = f", of which relaxing {duration(cost.relax_s * scale)}" if cost.relax_s else ""
     changes = list(params.energy_changes)
@@ -143,7 +143,7 @@ def _start(params: ModifyParams, structure: Structure, model: Method, device: st
     ):
         go("*", job=queue.submit("modify", f"Modify {formula}", params, device))
     st.caption(
-        f"About {duration(max(1.0, cost.total_s * scale))} on {device}{relaxing}. "
+        f"About {duration(max(1.0, cost.total_s * scale))} on {cost_device(device)} here{relaxing}. "
         f"Changes are on the scale of {plain(model.about.energy_method or 'no method')}, which "
         f"{plain(label_of(model.about.name))} learned from."
     )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from core.jobs import queue
+from core.jobs.shards import MAX_SHARDS, submit_relaxation
 from core.ui.devices import devices
 from core.ui.widgets import sentences
 from core.workflows.relax import SYMPREC, RelaxParams, potential_choices
@@ -36,11 +36,18 @@ def relax_form(candidate_ids: Sequence[int]) -> None:
         device = st.selectbox("Device", devices(), key="relax-device")
         cores = os.cpu_count() or 1
         processes = st.number_input("Processes", 1, cores, 1, help=f"Each takes a core of the {cores} here.")
+        shards = st.number_input(
+            "Jobs to split it into", 1, MAX_SHARDS, 1,
+            help="A cluster runs them side by side; here they follow one another. Each can be stopped and resumed.",
+        )  # fmt: skip
     count = len(candidate_ids)
     if st.button(f"Relax {count}", type="primary", icon=":material/compress:", disabled=not count):
         with sentences():
             params = RelaxParams(
                 tuple(candidate_ids), str(key), cell, float(fmax), int(steps), symmetry, float(symprec),
-                processes=int(processes) if device == "cpu" else 1,
+                processes=int(processes) if device in ("cpu", "slurm", "ray") else 1,
             )  # fmt: skip
-            st.query_params["job"] = str(queue.submit("relax", f"Relax {count} candidates", params, device))
+            made = submit_relaxation(params, device, int(shards))
+            st.query_params["job"] = str(made[0])
+            if len(made) > 1:
+                st.toast(f"{len(made)} jobs are queued: the page Jobs shows them all.", icon=":material/compress:")

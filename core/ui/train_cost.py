@@ -8,7 +8,7 @@ from dataclasses import replace
 import streamlit as st
 
 from core.cli.common import duration
-from core.ui.devices import devices, memory_of
+from core.ui.devices import cost_device, devices, memory_of
 from core.ui.model_card import millions
 from core.workflows.context import UserError
 from core.workflows.train import Estimate, TrainParams, estimate, plan_of
@@ -30,9 +30,9 @@ def _pace(params: TrainParams, device: str) -> str:
 
 def show_cost(params: TrainParams, device: str) -> None:
     """Pace, passes in the budget and memory; a warning where the budget or the machine is too small."""
-    cost = estimate(params, device)
+    cost = estimate(params, cost_device(device))
     with st.container(border=True):
-        st.markdown(f"**What it costs here** :small[estimated for {device}, within a factor of two]")
+        st.markdown(f"**What it costs here** :small[estimated for {cost_device(device)} here, within a factor of two]")
         first = st.columns(3)
         first[0].metric("parameters", millions(cost.parameters))
         first[1].metric("structures/s", _round(cost.structures_per_s))

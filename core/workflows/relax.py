@@ -27,6 +27,7 @@ from core.settings import settings
 from core.workflows.context import Cancelled, Context, UserError
 from core.workflows.store import store
 from db import candidates as rows
+from db.session import write_lock
 from db.tables import Job
 
 log = logging.getLogger(__name__)
@@ -42,6 +43,7 @@ class RelaxParams:
 
     symmetry: keep each crystal's space group; symprec: Å, of the groups kept and found; trajectories: keep the frames
     processes: cores to share the work, where the device is the CPU
+    shard, shards: this is part `shard` (from 0) of so many; candidate_ids are those of the part
     """
 
     candidate_ids: tuple[int, ...]
@@ -53,6 +55,32 @@ class RelaxParams:
     symprec: float = SYMPREC
     trajectories: bool = True
     processes: int = 1
+    shard: int = 0
+    shards: int = 1
+
+
+def shard_of(ids: Sequence[int], shard: int, shards: int) -> tuple[int, ...]:
+    """The part `shard` of `shards` of these candidates: the same ones whatever order they come in, and none twice."""
+    return tuple(sorted(set(ids))[shard::shards])
+
+
+def candidates_to_relax(names: Sequence[str]) -> tuple[int, ...]:
+    """Ids of "12-3" and, for "12", of all candidates of run 12. Raises UserError."""
+    found: dict[int, None] = {}
+    for name in names:
+        run, dash, index = name.partition("-")
+        if not (run.isascii() and run.isdecimal() and (not dash or index.isdecimal()) and len(name) < 20):
+            raise UserError(f"{name!r} is no candidate: write 12-3, or 12 for all of run 12.")
+        with store().session() as session:
+            if dash:
+                one = rows.find_candidate(session, int(run), int(index))
+                listed = [one.id] if one else []
+            else:
+                listed = rows.ordered_ids(session, rows.CandidateFilter(job_id=int(run)), limit=10**7)
+        if not listed:
+            raise UserError(f"There is no candidate {name}." if dash else f"Run {run} has no candidate.")
+        found |= dict.fromkeys(listed)
+    return tuple(found)
 
 
 def relax_candidates(params: RelaxParams, context: Context) -> dict[str, Any]:
@@ -60,7 +88,7 @@ def relax_candidates(params: RelaxParams, context: Context) -> dict[str, Any]:
 
     After an interruption, what this job has done already is left alone. Returns relaxed, failed, method.
     """
-    _config(params)
+    check_config(params)
     potential = potential_for(params.potential, context.device)
     with store().session() as session:
         done = {
@@ -89,7 +117,7 @@ def relax_candidates(params: RelaxParams, context: Context) -> dict[str, Any]:
 def _relax_rows(
     ids: Sequence[int], potential: Potential, params: RelaxParams, context: Context, before: int
 ) -> list[str]:
-    config, total = _config(params), len(params.candidate_ids)
+    config, total = check_config(params), len(params.candidate_ids)
     with store().session() as session:
         found = rows.get_candidates(session, ids)
     if not found:
@@ -107,11 +135,19 @@ def _relax_rows(
         if result.status[i].startswith("failed"):  # the row holds its word, the job's log the sentence
             log.warning("candidate %s %s", found[i].id, result.status[i])
         _write_trajectory(result, i, context.folder, found[i].id, values[i], crystals, config)
-    with store().session() as session:
-        there = {c.id for c in rows.get_candidates(session, [c.id for c in found], deleted=None)}
-        for i in (i for i in ended if found[i].id in there):  # not those that were removed for good meanwhile
-            rows.put_relaxation(session, candidate_id=found[i].id, job_id=context.job_id, **values[i])
+    _keep({found[i].id: values[i] for i in ended}, context.job_id, potential.name)
     return [result.status[i] for i in ended]
+
+
+def _keep(values: dict[int, dict[str, Any]], job_id: int, method: str) -> None:
+    """Write relaxations by candidate, each once: what another worker of this job has written meanwhile stands."""
+    ids = list(values)
+    with store().session() as session:
+        write_lock(session)
+        there = {c.id for c in rows.get_candidates(session, ids, deleted=None)}  # some may be removed for good
+        there -= {r.candidate_id for r in rows.relaxations(session, ids, method) if r.job_id == job_id}
+        for i in (i for i in ids if i in there):
+            rows.put_relaxation(session, candidate_id=i, job_id=job_id, **values[i])
 
 
 def has_ended(result: Relaxed, index: int) -> bool:
@@ -119,7 +155,7 @@ def has_ended(result: Relaxed, index: int) -> bool:
     return result.status[index].startswith("failed") or bool(torch.isfinite(result.energy_after[index]))
 
 
-def _config(params: RelaxParams) -> RelaxationConfig:
+def check_config(params: RelaxParams) -> RelaxationConfig:
     """Raises UserError for numbers that cannot be meant."""
     for name, value in (("largest force", params.fmax), ("tolerance of the symmetry", params.symprec)):
         if not (math.isfinite(value) and value > 0):
@@ -144,7 +180,7 @@ def _relax(
     on_step: Callable[[int, int], None],
 ) -> Relaxed:
     """In this process, or in several where that was asked for. Raises Cancelled where those were ended with it."""
-    config = _config(params)
+    config = check_config(params)
     if params.processes == 1 or context.device != "cpu":
         return relax(crystals, potential, config, on_step, context.cancelled)
     key, folder = params.potential or default_choice(settings().m3gnet).key, settings().m3gnet
@@ -290,7 +326,7 @@ def relax_crystals(crystals: Crystals, params: RelaxParams, context: Context) ->
 
     Where they were asked for, trajectories are written as they would be by a job; crystals count from 1.
     """
-    config = _config(params)
+    config = check_config(params)
     potential = potential_for(params.potential, context.device)
 
     def on_step(finished: int, step: int) -> None:

@@ -90,7 +90,7 @@ def train(params: TrainParams, context: Context) -> dict[str, Any]:
                 network, plan.sampler, learning, validation, plan.config, context.folder, context.device, judge
             )
             first = run.step == 0
-            if not first:
+            if not first and run.fleet.first:
                 print(f"going on from the checkpoint at step {run.step}", flush=True)
                 with store().session() as session:
                     drop_metrics_after(session, context.job_id, run.step)
@@ -104,6 +104,8 @@ def train(params: TrainParams, context: Context) -> dict[str, Any]:
                 f"{context.device} ran out of memory: take a smaller batch than {plan.config.batch} or a smaller "
                 "preset. The last checkpoint is kept."
             ) from error
+        if not run.fleet.first:
+            return {}  # the first process of several keeps the model
         if context.cancelled() and not _finishing(context):
             raise Cancelled
         final |= judge.wait()

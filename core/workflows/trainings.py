@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from core.training.checkpoints import BEST, CHECKPOINT
+from core.workflows import artefacts
 from core.workflows.context import UserError
 from core.workflows.store import store
 from db import datasets as dataset_rows
@@ -159,7 +160,10 @@ def finish(job_id: int) -> None:
         job = rows.get_job(session, job_id)
     if job is None or job.kind != "train" or job.status != "running":
         raise UserError(f"Job {job_id} is no training that runs.")
-    (Path(job.folder) / FINISH).touch()
+    if job.runner != "local" and artefacts.in_use():
+        artefacts.ask_to_finish(job)
+    else:
+        (Path(job.folder) / FINISH).touch()
 
 
 def give_up(job: Job) -> None:

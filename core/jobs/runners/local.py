@@ -1,4 +1,4 @@
-"""Where jobs run. A runner starts a worker for a job, tells whether it lives, stops it and reads its log."""
+"""Jobs as processes of this machine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import Protocol
 
 import psutil
 
@@ -17,24 +16,10 @@ from core.settings import ROOT
 from db.tables import Job
 
 
-class Runner(Protocol):
-    """A place for workers; Slurm and Ray fit behind it as well as a process here does."""
-
-    def submit(self, job: Job) -> dict[str, object]:
-        """Start the job's worker; returns columns that say where it runs."""
-
-    def status(self, job: Job) -> str:
-        """ "alive", "gone", or "unknown" where this machine cannot tell."""
-
-    def cancel(self, job: Job, force: bool) -> None:
-        """Ask the worker to stop (SIGTERM), or end it (SIGKILL)."""
-
-    def logs(self, job: Job, lines: int) -> str:
-        """The end of the log."""
-
-
 class LocalRunner:
     """One detached process per job on this machine: it outlives whoever started it."""
+
+    label = "this machine"
 
     def __init__(self) -> None:
         self._children: list[subprocess.Popen[bytes]] = []
@@ -75,18 +60,22 @@ class LocalRunner:
             return
 
     def logs(self, job: Job, lines: int) -> str:
-        path = Path(job.folder) / "log.txt"
-        if not path.is_file():
-            return ""
-        with path.open("rb") as file:
-            file.seek(0, os.SEEK_END)
-            file.seek(max(0, file.tell() - 300 * lines))
-            return "\n".join(file.read().decode(errors="replace").splitlines()[-lines:])
+        return last_lines(Path(job.folder) / "log.txt", lines)
 
     def reap(self) -> None:
         """Collect ended children, so that none stays behind as a zombie of this process."""
         with self._lock:
             self._children = [child for child in self._children if child.poll() is None]
+
+
+def last_lines(path: Path, lines: int) -> str:
+    """The end of a text file, "" where there is none."""
+    if not path.is_file():
+        return ""
+    with path.open("rb") as file:
+        file.seek(0, os.SEEK_END)
+        file.seek(max(0, file.tell() - 300 * lines))
+        return "\n".join(file.read().decode(errors="replace").splitlines()[-lines:])
 
 
 def _started(pid: int) -> float | None:
@@ -96,13 +85,3 @@ def _started(pid: int) -> float | None:
         return None if process.status() == psutil.STATUS_ZOMBIE else process.create_time()
     except psutil.NoSuchProcess:
         return None
-
-
-_LOCAL = LocalRunner()
-
-
-def runner_for(name: str) -> Runner:
-    """The runner of that name; this project has "local"."""
-    if name != "local":
-        raise ValueError(f"no runner is called {name!r}")
-    return _LOCAL

@@ -1,0 +1,1 @@
+"""Slurm, Ray and S3 for real, on this machine."""
