@@ -14,6 +14,8 @@ from starlette.middleware import Middleware
 
 from core.jobs.tick import tick
 from core.settings import SettingsError
+from core.ui.accounts import EXPOSED, install, is_exposed
+from core.ui.gate import Gate
 from core.ui.text import said
 from core.workflows import starter
 from core.workflows.context import UserError
@@ -64,12 +66,15 @@ class _Guarded:
         await self._app(scope, receive, answer if scope["type"] == "http" else send)
 
 
-MIDDLEWARE = [Middleware(_Guarded)]
+MIDDLEWARE = [Middleware(_Guarded), Middleware(Gate)]
 
 
 @asynccontextmanager
 async def lifespan(_: Any) -> AsyncIterator[dict[str, Any]]:
     """Open the store, put in what ships, and tick once a second until the server ends. Jobs outlive it."""
+    install()
+    if is_exposed():
+        log.warning(EXPOSED)
     store()
     starter.install()
     ticking = asyncio.create_task(_tick_forever())
