@@ -9,6 +9,7 @@ import streamlit as st
 
 from core.jobs import queue
 from core.ui.devices import devices
+from core.ui.permits import permitted
 from core.ui.widgets import sentences
 from core.workflows.relax import SYMPREC, RelaxParams, potential_choices
 
@@ -37,7 +38,7 @@ def relax_form(candidate_ids: Sequence[int]) -> None:
         cores = os.cpu_count() or 1
         processes = st.number_input("Processes", 1, cores, 1, help=f"Each takes a core of the {cores} here.")
     count = len(candidate_ids)
-    if st.button(f"Relax {count}", type="primary", icon=":material/compress:", disabled=not count):
+    if st.button(f"Relax {count}", type="primary", icon=":material/compress:", **permitted(disabled=not count)):
         with sentences():
             params = RelaxParams(
                 tuple(candidate_ids), str(key), cell, float(fmax), int(steps), symmetry, float(symprec),

@@ -19,8 +19,8 @@ from core.data.arrays import ArrayWriter, StructureArrays, open_arrays, write_ar
 from core.data.readers.parsing import parse_rows
 from core.data.readers.records import Problem, Record, closest_approach
 from core.data.readers.sources import SourceError, raw_rows
-from core.workflows.acting import EDITOR, acting, require
 from core.workflows import audit
+from core.workflows.acting import EDITOR, acting, require
 from core.workflows.context import Cancelled, Context, UserError
 from core.workflows.store import folder, store
 from db import datasets as dataset_rows
