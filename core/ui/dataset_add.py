@@ -14,7 +14,8 @@ from core.ui.devices import devices
 from core.ui.periodic_table import element_picker
 from core.ui.permits import permitted
 from core.ui.text import said
-from core.ui.widgets import forgotten_if_refused, go, save_uploads, sentences
+from core.ui.uploads import forgotten_if_refused, save_uploads
+from core.ui.widgets import go, sentences
 from core.workflows.aflow import AflowParams, count_entries
 from core.workflows.context import UserError
 from core.workflows.datasets import check_new_name

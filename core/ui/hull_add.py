@@ -11,7 +11,8 @@ from core.data.aflow import CITATION, METHOD, TERMS
 from core.jobs import queue
 from core.ui.periodic_table import element_picker
 from core.ui.permits import permitted
-from core.ui.widgets import go, save_uploads, sentences
+from core.ui.uploads import save_uploads
+from core.ui.widgets import go, sentences
 from core.workflows.datasets import list_datasets
 from core.workflows.hulls import as_system, import_hull
 from core.workflows.hulls_aflow import AflowHullParams

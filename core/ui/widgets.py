@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any, NoReturn
-from uuid import uuid4
 
 import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
-from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from core.cli.common import duration
 from core.jobs import queue
 from core.ui.permits import permitted
 from core.ui.text import plain, said
 from core.workflows import trainings
-from core.workflows.acting import EDITOR, require
 from core.workflows.context import UserError
-from core.workflows.quotas import check_disk, upload_prefix
-from core.workflows.store import folder, store
+from core.workflows.store import store
 from db import jobs as job_rows
 from db.tables import Job
 
@@ -352,33 +347,6 @@ def _log(job: Job) -> None:
         text = queue.logs(job.id, 60)
         st.code(text or "Nothing written yet.", language=None)
         st.caption(f"The whole log: {job.folder}/log.txt")
-
-
-def save_uploads(files: Sequence[UploadedFile]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """(paths, names): uploads copied under var/uploads by names of our own; the user's names are for showing only.
-
-    Raises NotAllowed, and UserError over the disk quota.
-    """
-    who = require(EDITOR)
-    check_disk(sum(file.size for file in files))
-    paths = []
-    for file in files:
-        path = folder("uploads") / f"{upload_prefix(who.id)}{uuid4().hex}"
-        with path.open("wb") as target:
-            target.write(file.getbuffer())
-        paths.append(str(path))
-    return tuple(paths), tuple(Path(f.name).name[:200] for f in files)
-
-
-@contextmanager
-def forgotten_if_refused(paths: Sequence[str]) -> Iterator[None]:
-    """Uploads that no job took are removed."""
-    try:
-        yield
-    except UserError:
-        for path in paths:
-            Path(path).unlink(missing_ok=True)
-        raise
 
 
 def pages(total: int, size: int, key: str) -> int:
