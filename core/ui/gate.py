@@ -23,10 +23,12 @@ from http.cookies import SimpleCookie
 from typing import Any
 from urllib.parse import quote, unquote
 
+from google.protobuf.message import DecodeError
 from itsdangerous import BadData, URLSafeTimedSerializer
 from starlette.requests import cookie_parser
 from streamlit import config
 from streamlit.auth_util import get_cookie_with_chunks
+from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.web.server.starlette.starlette_app_utils import decode_signed_value
 from streamlit.web.server.starlette.starlette_server_config import USER_COOKIE_NAME
 
@@ -41,6 +43,7 @@ _OPEN_SUFFIXES = ("/_stcore/health", "/_stcore/host-config")  # a cold deep link
 _FRONT_END = "/static/"
 _SOCKET = "/_stcore/stream"
 _CONTENT = ("_stcore", "media", "app", "component", "static", "auth")  # first parts of paths that are no page's
+_FOR_ALL = ("rerun_script", "stop_script", "app_heartbeat")  # what the page to sign in needs of a websocket
 _RETURN = "subhull_return"  # the cookie that remembers where somebody wanted to go
 _RETURN_S, _RETURN_MOST = 600, 2000
 
@@ -70,7 +73,7 @@ class Gate:
             elif may_look:
                 await self._app(scope, _Watched(receive, cookies, here), send)
             else:
-                await self._app(_as_new_session(scope), receive, send)
+                await self._app(_as_new_session(scope), _Strange(receive), send)
         elif may_look or _is_open(path, scope["method"]):
             if path == "/auth/logout" and person:
                 await asyncio.to_thread(people.sign_out, {"sub": person.subject, "iss": person.issuer})
@@ -91,6 +94,19 @@ class _Watched:
             person = await asyncio.to_thread(judge, self._cookies, self._here)
             if person is None or not people.as_acting(person).may(VIEWER):
                 return {"type": "websocket.disconnect", "code": 1008, "reason": "signed out"}
+        return message
+
+
+class _Strange:
+    """What a websocket receives of somebody without a role: the page to sign in is drawn, and nothing else made."""
+
+    def __init__(self, receive: Any) -> None:
+        self._receive = receive
+
+    async def __call__(self) -> Any:
+        message = await self._receive()
+        if message["type"] == "websocket.receive" and _kind(message.get("bytes") or b"") not in _FOR_ALL:
+            return {"type": "websocket.disconnect", "code": 1008, "reason": "sign in first"}
         return message
 
 
@@ -158,6 +174,15 @@ def _signed_at(cookies: Mapping[str, str], here: Accounts) -> float:
     except (BadData, KeyError):
         return 0.0
     return float(at.timestamp())
+
+
+def _kind(message: bytes) -> str | None:
+    """What a message of the front end asks for; None for what is no message."""
+    try:
+        kind: str | None = BackMsg.FromString(message).WhichOneof("type")
+    except DecodeError:
+        return None
+    return kind
 
 
 def _path(scope: Any) -> str:
