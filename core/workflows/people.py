@@ -110,9 +110,10 @@ def set_role(person_id: int, role: str) -> None:
             raise UserError(f"{person.address} is an administrator by SUBHULL_ADMINS: take the address away there.")
         if person.id == me.id and role != ADMIN:
             raise UserError("You cannot take your own role away: ask another administrator.")
-        if person.role != role:
+        before = person.role
+        if before != role:
             rows.update_person(session, person.id, role=role)
-            record(session, "change role", "person", person.address or person.name, f"{person.role} to {role}")
+            record(session, "change role", "person", person.address or person.name, f"{before} to {role}")
 
 
 def set_quotas(person_id: int, jobs: int | None, disk: int | None) -> None:
