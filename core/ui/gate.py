@@ -77,7 +77,9 @@ class Gate:
         elif may_look or _is_open(path, scope["method"]):
             if path == "/auth/logout" and person:
                 await asyncio.to_thread(people.sign_out, {"sub": person.subject, "iss": person.issuer})
-            await self._app(scope, receive, _Answer(send, cookies, here, path) if path in _OPEN else send)
+            is_open = _is_open(path, scope["method"])
+            answer = _Answer(send, cookies, here, path) if is_open else _Private(send)
+            await self._app(scope, receive, answer)
         else:
             await _refuse(scope, send, path)
 
@@ -108,6 +110,19 @@ class _Strange:
         if message["type"] == "websocket.receive" and _kind(message.get("bytes") or b"") not in _FOR_ALL:
             return {"type": "websocket.disconnect", "code": 1008, "reason": "sign in first"}
         return message
+
+
+class _Private:
+    """What content is answered with: no cache gives it away later, not the browser's own after signing out either."""
+
+    def __init__(self, send: Any) -> None:
+        self._send = send
+
+    async def __call__(self, message: Any) -> None:
+        if message["type"] == "http.response.start":
+            headers = [(k, v) for k, v in message.get("headers", []) if k != b"cache-control"]
+            message = {**message, "headers": [*headers, (b"cache-control", b"private, no-cache")]}
+        await self._send(message)
 
 
 class _Answer:

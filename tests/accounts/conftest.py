@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -94,15 +94,16 @@ def guarded_app(provider: OidcProvider, tmp_path_factory: pytest.TempPathFactory
             process.kill()
 
 
-def make_store(var: Path, files: Path) -> None:
-    """A store with the dataset DATASET; MODEL is put in when the app starts, nothing else that ships."""
+def make_store(var: Path, files: Path, datasets: Sequence[str] = (DATASET,)) -> None:
+    """A store with these datasets; MODEL is put in when the app starts, nothing else that ships."""
     var.mkdir(parents=True)
     models = [p.name for p in (ASSETS / "models").iterdir() if p.name != MODEL]
     (var / ".starter").write_text("\n".join(["dataset", "hulls", *(f"model:{name}" for name in models)]) + "\n")
     (files / "POSCAR").write_text(POSCAR)
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("SUBHULL_VAR", str(var))
-        import_files(ImportParams((str(files / "POSCAR"),), DATASET), TestContext(files / "job"))
+        for name in datasets:
+            import_files(ImportParams((str(files / "POSCAR"),), name), TestContext(files / "job"))
 
 
 class Client(httpx.Client):

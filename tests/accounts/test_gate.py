@@ -149,7 +149,8 @@ def test_who_is_signed_in_sees_the_pages_and_whoever_signs_out_no_longer(
     assert b"Ben Ten" in said
     assert b"People" not in said, "which is the administrators'"
     assert CLIENT_SECRET.encode() not in said
-    assert client.get(f"/app/static/{STATIC[0]}").status_code == 200
+    answer = client.get(f"/app/static/{STATIC[0]}")
+    assert (answer.status_code, answer.headers["cache-control"]) == (200, "private, no-cache")
     time.sleep(1.1)  # cookies know whole seconds
     client.get("/auth/logout")
     with httpx.Client(base_url=guarded_app.url, cookies=mine) as kept:
