@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import shlex
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from urllib.parse import urlsplit
 
 ROOT = Path(__file__).resolve().parent.parent
 ASSETS = ROOT / "assets"
@@ -25,6 +27,17 @@ VARIABLES = (
     "SUBHULL_RAY_GPU",
     "SUBHULL_ARTEFACTS",
     "SUBHULL_PYTHON",
+    "SUBHULL_OIDC_ISSUER",
+    "SUBHULL_OIDC_CLIENT_ID",
+    "SUBHULL_OIDC_CLIENT_SECRET",
+    "SUBHULL_OIDC_CLIENT_SECRET_FILE",
+    "SUBHULL_COOKIE_SECRET",
+    "SUBHULL_COOKIE_SECRET_FILE",
+    "SUBHULL_PUBLIC_URL",
+    "SUBHULL_ADMINS",
+    "SUBHULL_DEFAULT_ROLE",
+    "SUBHULL_QUOTA_JOBS",
+    "SUBHULL_QUOTA_GB",
     "SUBHULL_SHARED",
     "SUBHULL_TEST_STRICT",
     "SUBHULL_TEST_PROCESSES",
@@ -165,3 +178,141 @@ def _artefacts() -> str:
     if where and not (where.startswith("file:///") or (where.startswith("s3://") and len(where) > len("s3://"))):
         raise SettingsError("SUBHULL_ARTEFACTS is written as file:///FOLDER or s3://BUCKET/PREFIX.")
     return where
+
+
+WELL_KNOWN = "/.well-known/openid-configuration"
+FIRST_ROLES = ("viewer", "editor", "none")
+_OF_ACCOUNTS = ("SUBHULL_OIDC_CLIENT_ID", "SUBHULL_OIDC_CLIENT_SECRET", "SUBHULL_OIDC_CLIENT_SECRET_FILE")
+
+
+@dataclass(frozen=True)
+class Accounts:
+    """Who signs in and how. Secrets are in no repr.
+
+    metadata_url: the provider's discovery document (SUBHULL_OIDC_ISSUER, the issuer or that document)
+    client_id, client_secret: what the provider knows the app by (SUBHULL_OIDC_CLIENT_ID, _SECRET or _SECRET_FILE)
+    cookie_secret: signs the cookies of those who are signed in (SUBHULL_COOKIE_SECRET or _FILE)
+    public_url: where browsers find the app, without a slash at the end (SUBHULL_PUBLIC_URL)
+    admins: addresses, in small letters, of those who are administrators whatever the table says (SUBHULL_ADMINS)
+    default_role: of somebody who signs in for the first time (SUBHULL_DEFAULT_ROLE)
+    jobs, disk: what one person may have running and queued, and keep in bytes; None is no limit
+        (SUBHULL_QUOTA_JOBS, SUBHULL_QUOTA_GB)
+    """
+
+    metadata_url: str
+    client_id: str
+    client_secret: str = field(repr=False)
+    cookie_secret: str = field(repr=False)
+    public_url: str
+    admins: frozenset[str] = frozenset()
+    default_role: str = "viewer"
+    jobs: int | None = None
+    disk: int | None = None
+
+    @property
+    def origin(self) -> str:
+        """Scheme and host of the public address, as browsers write Origin."""
+        parts = urlsplit(self.public_url)
+        return f"{parts.scheme}://{parts.netloc}"
+
+
+def accounts() -> Accounts | None:
+    """Who may sign in; None where the app is one local person's. Raises SettingsError where that is half said."""
+    issuer = os.environ.get("SUBHULL_OIDC_ISSUER", "").strip()
+    if not issuer:
+        said = [name for name in _OF_ACCOUNTS if os.environ.get(name)]
+        if said:
+            raise SettingsError(f"{said[0]} is set but SUBHULL_OIDC_ISSUER is not: name the provider too.")
+        return None
+    if not _is_safe_address(issuer):
+        raise SettingsError("SUBHULL_OIDC_ISSUER is no https address: write it as https://PROVIDER/REALM.")
+    public = os.environ.get("SUBHULL_PUBLIC_URL", "").strip().rstrip("/")
+    if not _is_safe_address(public) or public.endswith("/oauth2callback"):
+        raise SettingsError(
+            "SUBHULL_PUBLIC_URL has to say where browsers find the app, as https://HOST (http on loopback only): "
+            "the provider sends people back to /oauth2callback there."
+        )
+    cookie_secret = _secret("SUBHULL_COOKIE_SECRET")
+    if len(cookie_secret) < 32:
+        raise SettingsError("SUBHULL_COOKIE_SECRET is shorter than 32 characters: take a long random one.")
+    role = os.environ.get("SUBHULL_DEFAULT_ROLE") or FIRST_ROLES[0]
+    if role not in FIRST_ROLES:
+        raise SettingsError(f"SUBHULL_DEFAULT_ROLE is {role!r}: use one of {', '.join(FIRST_ROLES)}.")
+    gigabytes = _limit("SUBHULL_QUOTA_GB", 50.0)
+    jobs = _limit("SUBHULL_QUOTA_JOBS", 10)
+    return Accounts(
+        metadata_url=issuer if issuer.endswith(WELL_KNOWN) else issuer.rstrip("/") + WELL_KNOWN,
+        client_id=_needed("SUBHULL_OIDC_CLIENT_ID"),
+        client_secret=_secret("SUBHULL_OIDC_CLIENT_SECRET"),
+        cookie_secret=cookie_secret,
+        public_url=public,
+        admins=_addresses(os.environ.get("SUBHULL_ADMINS", "")),
+        default_role=role,
+        jobs=None if jobs is None else int(jobs),
+        disk=None if gigabytes is None else int(gigabytes * 10**9),
+    )
+
+
+def is_loopback(host: str) -> bool:
+    """Is this a name or an address that only this machine reaches?"""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _is_safe_address(url: str) -> bool:
+    """https, or http on loopback, without anything after the path."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+    except ValueError:
+        return False
+    if parts.query or parts.fragment or parts.username or not host:
+        return False
+    return parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host))
+
+
+def _needed(name: str) -> str:
+    value = os.environ.get(name, "").strip()
+    if not value:
+        raise SettingsError(f"SUBHULL_OIDC_ISSUER is set but {name} is not: accounts need both.")
+    return value
+
+
+def _secret(name: str) -> str:
+    """From a variable, or from the file that NAME_FILE names. The value is never repeated."""
+    path = os.environ.get(f"{name}_FILE", "").strip()
+    if not path:
+        return _needed(name)
+    if os.environ.get(name):
+        raise SettingsError(f"{name} and {name}_FILE are both set: keep one of them.")
+    try:
+        value = Path(path).expanduser().read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{name}_FILE names {path}, which cannot be read.") from error
+    if not value:
+        raise SettingsError(f"{name}_FILE names {path}, which is empty.")
+    return value
+
+
+def _addresses(text: str) -> frozenset[str]:
+    found = frozenset(part.strip().lower() for part in text.replace(",", " ").split())
+    wrong = sorted(address for address in found if "@" not in address)
+    if wrong:
+        raise SettingsError(f"SUBHULL_ADMINS holds {wrong[0]!r}, which is no address: write them as A@HOST,B@HOST.")
+    return found
+
+
+def _limit(name: str, usual: float) -> float | None:
+    """A number; 0 is no limit, which None stands for."""
+    text = os.environ.get(name, "").strip()
+    try:
+        value = float(text) if text else float(usual)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 10**9:
+        raise SettingsError(f"{name} is {text!r}: write a number, 0 for no limit.")
+    return value or None

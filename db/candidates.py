@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, case, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, case, delete, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from db.candidate_lists import CandidateFilter, Placing, filtered, ordered
@@ -191,6 +191,13 @@ def relaxed_candidates(
     if job_id is not None:
         query = query.where(Candidate.job_id == job_id)
     return list(session.scalars(query.limit(limit)))
+
+
+def not_of(session: Session, which: Which | datetime, owner_id: int | None, placing: Placing | None = None) -> int:
+    """How many of these candidates, or of one deletion, come from runs of others or of nobody."""
+    chosen = Candidate.deleted_at == which if isinstance(which, datetime) else _chosen(which, placing)
+    query = select(func.count(Candidate.id)).join(Job, Job.id == Candidate.job_id).where(chosen)
+    return int(session.scalar(query.where(or_(Job.owner_id.is_(None), Job.owner_id != owner_id))) or 0)
 
 
 def _chosen(which: Which, placing: Placing | None) -> ColumnElement[bool]:

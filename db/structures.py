@@ -14,9 +14,9 @@ from db.tables import Energy, Import, SkippedRow, Structure
 _IDS_PER_QUERY = 5_000  # far under both databases' limits of bound values
 
 
-def add_import(session: Session, name: str, source: str) -> int:
+def add_import(session: Session, name: str, source: str, owner_id: int | None = None) -> int:
     """An import that is not shown yet."""
-    row = Import(name=name, source=source, notes={})
+    row = Import(name=name, source=source, notes={}, owner_id=owner_id)
     session.add(row)
     session.flush()
     return row.id

@@ -55,6 +55,7 @@ class Import(Base):
     structures: Mapped[int] = mapped_column(default=0)
     skipped: Mapped[int] = mapped_column(default=0)
     notes: Mapped[dict[str, Any]] = mapped_column(default=dict)  # licence, citation, counts by reason
+    owner_id: Mapped[int | None]  # a person; NULL: nobody's, which is the administrators'
     created_at: Mapped[datetime] = _created()
 
 
@@ -105,6 +106,7 @@ class Dataset(Base):
     method: Mapped[str] = mapped_column(String(64))  # energy method, "" where it has no energies
     recipe: Mapped[dict[str, Any]]
     summary: Mapped[dict[str, Any]]  # structures, formulas, elements, groups, ... counted once
+    owner_id: Mapped[int | None]  # a person; NULL: nobody's, which is the administrators'
     created_at: Mapped[datetime] = _created()
 
 
@@ -132,6 +134,7 @@ class Job(Base):
     result: Mapped[dict[str, Any] | None]
     error: Mapped[str] = mapped_column(default="")  # the sentence; the traceback is in the log
     owner: Mapped[str] = mapped_column(default="")
+    owner_id: Mapped[int | None]  # a person; NULL: nobody's, which is the administrators'
     attempts: Mapped[int] = mapped_column(default=0)
     cancel_requested_at: Mapped[float | None]
     heartbeat: Mapped[float | None]
@@ -167,6 +170,7 @@ class Model(Base):
     folder: Mapped[str]
     card: Mapped[dict[str, Any]]
     job_id: Mapped[int | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"))
+    owner_id: Mapped[int | None]  # a person; NULL: nobody's, which is the administrators'
     created_at: Mapped[datetime] = _created()
 
 
@@ -259,6 +263,7 @@ class Hull(Base):
     name: Mapped[str]
     source: Mapped[str] = mapped_column(default="")
     notes: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    owner_id: Mapped[int | None]  # a person; NULL: nobody's, which is the administrators'
     created_at: Mapped[datetime] = _created()
 
 
@@ -286,3 +291,36 @@ class HullLevel(Base):
     hull_id: Mapped[int] = mapped_column(ForeignKey("hulls.id", ondelete="CASCADE"), primary_key=True)
     reduced_formula: Mapped[str] = mapped_column(primary_key=True)
     energy: Mapped[float]
+
+
+class Person(Base):
+    """Somebody who has signed in. A provider knows them by its subject; addresses and names change."""
+
+    __tablename__ = "people"
+    __table_args__ = (UniqueConstraint("issuer", "subject"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    issuer: Mapped[str]
+    subject: Mapped[str]
+    address: Mapped[str] = mapped_column(default="")
+    verified: Mapped[bool] = mapped_column(default=False)  # the provider does not doubt the address
+    name: Mapped[str] = mapped_column(default="")
+    role: Mapped[str] = mapped_column(String(16))  # none, viewer, editor, admin
+    max_jobs: Mapped[int | None]  # running and queued; NULL: as the settings say, 0: no limit
+    max_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    first_seen: Mapped[float]
+    last_seen: Mapped[float]
+    signed_out: Mapped[float | None]  # cookies that were signed before it are worth nothing
+
+
+class AuditEntry(Base):
+    """Who did what to which thing, and when. Entries are added, never changed."""
+
+    __tablename__ = "audit"
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    at: Mapped[float] = mapped_column(index=True)
+    person_id: Mapped[int | None]
+    who: Mapped[str]
+    action: Mapped[str] = mapped_column(String(32))
+    kind: Mapped[str] = mapped_column(String(32))  # job, dataset, model, hull, candidates, person
+    thing: Mapped[str]
+    detail: Mapped[str] = mapped_column(default="")

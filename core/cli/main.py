@@ -53,12 +53,12 @@ def _run(asked: argparse.Namespace) -> dict[str, Any]:
 
 def build_parser() -> argparse.ArgumentParser:
     """All commands, as DESIGN lists them."""
-    from core.cli import backup, datasets, design, evaluation, hulls, others, repeat, vasp
+    from core.cli import backup, datasets, design, evaluation, hulls, others, people, repeat, vasp
 
     parser = argparse.ArgumentParser("./run cli", description="Subhull without a browser.")
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--json", action="store_true", help="print one JSON object last")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for module in (datasets, design, evaluation, hulls, others, repeat, vasp, backup):
+    for module in (datasets, design, evaluation, hulls, others, people, repeat, vasp, backup):
         module.add_commands(commands, shared)
     return parser

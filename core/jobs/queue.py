@@ -10,7 +10,9 @@ from typing import Any
 from core.jobs.kinds import KINDS
 from core.jobs.runners import runner_for, runner_of
 from core.jobs.tick import may_retry, tick
-from core.settings import settings
+from core.workflows import quotas
+from core.workflows.acting import EDITOR, require, require_owner
+from core.workflows.audit import record
 from core.workflows.context import UserError
 from core.workflows.store import folder, store
 from db import jobs as rows
@@ -24,7 +26,8 @@ REFUSED = "refused"  # in the result of a job that failed for something its user
 def submit(kind: str, title: str, params: Any, device: str = "cpu") -> int:
     """Queue a job with its params dataclass on a device's queue ("cpu", "cuda:0", "io", "slurm"); returns its id.
 
-    Raises UserError for the device of a cluster that is not configured.
+    It belongs to the one who acts. Raises NotAllowed, and UserError over their quota or for the device of a cluster that
+    is not configured.
     """
     job_id = add(kind, title, params, device)
     tick()
@@ -36,11 +39,15 @@ def add(kind: str, title: str, params: Any, device: str = "cpu") -> int:
     if kind not in KINDS:
         raise ValueError(f"no kind of job is called {kind!r}")
     runner = runner_of(device)
+    who = require(EDITOR)
+    quotas.check_disk()
     with store().session() as session:
-        job_id = rows.add_job(
-            session, kind=kind, title=title, params=asdict(params), device=device, runner=runner, owner=settings().owner
-        )
+        write_lock(session)  # two submissions at once would both find room for one
+        quotas.check_jobs(session, who)
+        values = {"kind": kind, "title": title, "params": asdict(params), "device": device, "runner": runner}
+        job_id = rows.add_job(session, **values, owner=who.name, owner_id=who.id)
         rows.update_job(session, job_id, folder=str(folder("jobs") / str(job_id)))
+        record(session, "submit", "job", job_id, title)
     return job_id
 
 
@@ -49,26 +56,33 @@ def cancel(job_id: int) -> None:
     with store().session() as session:
         write_lock(session)
         job = _need(rows.get_job(session, job_id), job_id)
+        require_owner(f"Job {job_id}", job.owner_id)
         if job.status == "queued" and rows.change_status(
             session, job_id, "queued", "cancelled", finished_at=now(session)
         ):
+            record(session, "cancel", "job", job_id, job.title)
             return
         if job.status != "running":
             raise UserError(f"Job {job_id} has ended already ({job.status}).")
         if job.cancel_requested_at is None:
             rows.update_job(session, job_id, cancel_requested_at=now(session), message="Stopping")
+            record(session, "cancel", "job", job_id, job.title)
 
 
 def resume(job_id: int) -> None:
     """Queue a job again that failed, was cancelled or lost; it goes on from what it kept."""
+    quotas.check_disk()
     with store().session() as session:
         write_lock(session)
         job = _need(rows.get_job(session, job_id), job_id)
+        who = require_owner(f"Job {job_id}", job.owner_id)
         if job.status not in RESUMABLE:
             raise UserError(f"Job {job_id} is {job.status}: only one that failed, was cancelled or lost can go on.")
+        quotas.check_jobs(session, who)
         rows.change_status(
             session, job_id, job.status, "queued", error="", message="", cancel_requested_at=None, finished_at=None
         )
+        record(session, "resume", "job", job_id, job.title)
     tick()
 
 

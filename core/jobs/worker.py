@@ -25,6 +25,7 @@ from core.jobs.kinds import KINDS
 from core.jobs.queue import REFUSED
 from core.jobs.runners import CLUSTERS
 from core.jobs.tick import tick
+from core.workflows.acting import EDITOR, Acting, acting_as, local_administrator
 from core.workflows.context import Cancelled, UserError
 from core.workflows.store import store
 from db import jobs as rows
@@ -137,7 +138,7 @@ def run(job_id: int, attempt: int) -> str:
     context.start()
     ending: dict[str, Any] = {"eta_s": None}
     try:
-        with files_of(job, attempt):
+        with acting_as(_owner(job)), files_of(job, attempt):
             _mark_ready(context.folder, attempt)
             kind = KINDS[job.kind]
             result = kind.function()(kind.parse(job.params), context)
@@ -169,7 +170,8 @@ def follow(job_id: int, attempt: int) -> None:
     while not (Path(job.folder) / _ready(attempt)).exists():
         time.sleep(0.2)  # the launcher ends this process if the first one fails
     kind = KINDS[job.kind]
-    kind.function()(kind.parse(job.params), FollowerContext(job, device_for(job.device)))
+    with acting_as(_owner(job)):
+        kind.function()(kind.parse(job.params), FollowerContext(job, device_for(job.device)))
 
 
 def device_for(device: str) -> str:
@@ -195,6 +197,11 @@ def _mark_ready(folder: Path, attempt: int) -> None:
     if "TORCHELASTIC_RUN_ID" in os.environ:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / _ready(attempt)).touch()
+
+
+def _owner(job: Job) -> Acting:
+    """For whom the work is done: what they were allowed to start is finished, whatever their role is by then."""
+    return local_administrator() if job.owner_id is None else Acting(job.owner_id, job.owner, EDITOR)
 
 
 def _end(context: JobContext, status: str, ending: dict[str, Any]) -> str:

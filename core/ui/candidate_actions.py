@@ -9,11 +9,14 @@ from dataclasses import replace
 import streamlit as st
 
 from core.export.structures import FORMATS
+from core.ui.accounts import as_now
 from core.ui.candidate_compare import show_comparison
 from core.ui.candidate_drawing import GRID, draw_grid
 from core.ui.candidate_table import picked_asked, put_picked
 from core.ui.hull_view import show_hull
+from core.ui.permits import permitted
 from core.ui.relax_form import relax_form
+from core.ui.text import said
 from core.ui.vasp_view import is_watched, vasp_panel, vasp_report
 from core.ui.widgets import counted, go, plain, segments, selected, selected_int, sentences
 from core.workflows import candidates as workflow
@@ -47,13 +50,14 @@ def undo_bar() -> None:
         return
 
     def undo() -> None:
-        back = workflow.restore(number)
-        st.query_params.pop("undo", None)
-        st.toast(f"{counted(back, 'candidate')} back.", icon=":material/undo:")
+        with sentences():
+            back = workflow.restore(number)
+            st.query_params.pop("undo", None)
+            st.toast(f"{counted(back, 'candidate')} back.", icon=":material/undo:")
 
     with st.container(horizontal=True, vertical_alignment="center", border=True):
         st.markdown(f":material/delete: Deleted {gone:,}.", width="content")
-        st.button("Undo", icon=":material/undo:", key="undo", on_click=undo)
+        st.button("Undo", icon=":material/undo:", key="undo", on_click=undo, **permitted())
         st.caption("They lie in the bin until it is emptied.", width="content")
 
 
@@ -68,11 +72,13 @@ def action_bar(scope: Scope, total: int) -> None:
         count = len(scope.ids)
         st.markdown(f"**{count} selected**", width="content")
         st.button("Clear", key="clear", type="tertiary", on_click=put_picked, args=([],), help="Select none")
-        st.button("Star", icon=":material/star:", key="star", on_click=_star, args=(scope, True))
-        st.button("Unstar", icon=":material/star_border:", key="unstar", on_click=_star, args=(scope, False))
+        st.button("Star", icon=":material/star:", key="star", on_click=_star, args=(scope, True), **permitted())
+        st.button(
+            "Unstar", icon=":material/star_border:", key="unstar", on_click=_star, args=(scope, False), **permitted()
+        )
         with st.popover("Note", icon=":material/edit_note:"):
             _note_form(scope, count)
-        st.button("Delete", icon=":material/delete:", key="delete", on_click=_delete, args=(scope,))
+        st.button("Delete", icon=":material/delete:", key="delete", on_click=_delete, args=(scope,), **permitted())
 
 
 def _for_all(scope: Scope, count: int) -> None:
@@ -85,10 +91,11 @@ def _for_all(scope: Scope, count: int) -> None:
         return
     if what == "Delete":
         st.caption("They go into the bin. Undo brings them back.")
-        st.button(f"Delete {count:,}", key="delete-all", type="primary", on_click=_delete, args=(scope,))
+        st.button(f"Delete {count:,}", key="delete-all", type="primary", on_click=_delete, args=(scope,), **permitted())
     else:
         st.button(
-            f"{what} {count:,}", key="star-all", type="primary", on_click=_star, args=(scope, what == "Star")
+            f"{what} {count:,}", key="star-all", type="primary", on_click=_star, args=(scope, what == "Star"),
+            **permitted(),
         )  # fmt: skip
 
 
@@ -113,7 +120,7 @@ def _note_form(scope: Scope, count: int) -> None:
     if not replaces:
         st.caption("It is added under the notes they have.")
     words = f"Replace the notes of {count:,}" if replaces else f"Add the note to {count:,}"
-    st.button(words, key="keep-note", type="primary", on_click=keep)
+    st.button(words, key="keep-note", type="primary", on_click=keep, **permitted())
 
 
 def _star(scope: Scope, starred: bool) -> None:
@@ -123,7 +130,11 @@ def _star(scope: Scope, starred: bool) -> None:
 
 
 def _delete(scope: Scope) -> None:
-    _, number = workflow.delete(scope)
+    try:
+        _, number = workflow.delete(scope)
+    except UserError as error:
+        st.toast(said(str(error)), icon=":material/error:", duration="long")
+        return
     st.query_params["undo"] = str(number)
     put_picked([])
     st.query_params.pop("candidate", None)
@@ -180,7 +191,7 @@ def _take_home(scope: Scope, count: int) -> None:
         st.caption("A zip of CIFs (as generated and relaxed), candidates.csv, candidates.extxyz and manifest.json.")
         st.download_button(
             f"Download {len(ids)}",
-            data=lambda: bundle_zip(ids, get_hull_by_id(hull) if hull is not None else None),
+            data=as_now(lambda: bundle_zip(ids, get_hull_by_id(hull) if hull is not None else None)),
             file_name="candidates.zip",
             mime="application/zip",
             on_click="ignore",

@@ -21,6 +21,7 @@ from core.ui.candidate_words import (
 )
 from core.ui.crystal_view import show_structure
 from core.ui.hull_view import competitors
+from core.ui.permits import permitted
 from core.ui.relaxation_player import show_player
 from core.ui.widgets import energy, page, plain, segments, sentences
 from core.workflows import candidates as workflow
@@ -140,7 +141,14 @@ def _note(row: Row) -> None:
             st.toast("Note kept." if st.session_state[key].strip() else "Note taken away.", icon=":material/check:")
 
     st.text_area(
-        "Note", candidate.note, key=key, max_chars=MAX_NOTE, height=80, placeholder="plain text", on_change=keep
+        "Note",
+        candidate.note,
+        key=key,
+        max_chars=MAX_NOTE,
+        height=80,
+        placeholder="plain text",
+        on_change=keep,
+        **permitted(),
     )
     with st.container(horizontal=True, vertical_alignment="center"):
         starred = candidate.starred
@@ -149,9 +157,9 @@ def _note(row: Row) -> None:
             key=f"star-one-{candidate.id}",
             icon=":material/star:",
             type="primary" if starred else "secondary",
-            help="Take the star away" if starred else None,
             on_click=_turn_star,
             args=(scope, not starred),
+            **permitted(help="Take the star away" if starred else None),
         )
         st.page_link(
             page("modify"),

@@ -21,8 +21,11 @@ from core.ui.candidate_table import (
     size_asked,
     table_foot,
 )
+from core.ui.permits import permitted
+from core.ui.text import said
 from core.ui.widgets import counted, go, plain, segments, selected, selected_int, watch_job
 from core.workflows import candidates as workflow
+from core.workflows.acting import ADMIN
 from core.workflows.candidates import Row, Scope
 from core.workflows.context import UserError
 from core.workflows.twins import with_twins
@@ -165,7 +168,11 @@ def _bin_actions(scope: Scope, total: int) -> None:
     count = len(scope.ids) or total
 
     def bring_back() -> None:
-        back = workflow.restore(scope)
+        try:
+            back = workflow.restore(scope)
+        except UserError as error:
+            st.toast(said(str(error)), icon=":material/error:", duration="long")
+            return
         put_picked([])
         st.toast(f"{counted(back, 'candidate')} back.", icon=":material/undo:")
 
@@ -177,8 +184,10 @@ def _bin_actions(scope: Scope, total: int) -> None:
 
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(f"**{count:,} selected**" if scope.ids else f"**All {count:,} that pass**", width="content")
-        st.button("Bring back", icon=":material/undo:", key="restore", on_click=bring_back)
+        st.button("Bring back", icon=":material/undo:", key="restore", on_click=bring_back, **permitted())
         with st.popover("Empty the bin", icon=":material/delete_forever:"):
             everything = workflow.count(replace(CandidateFilter(), deleted=True))
             st.write(f"{counted(everything, 'candidate')}, with relaxations and their frames, are removed for good.")
-            st.button(f"Remove {everything:,} for good", key="empty", type="primary", on_click=empty)
+            st.button(
+                f"Remove {everything:,} for good", key="empty", type="primary", on_click=empty, **permitted(role=ADMIN)
+            )

@@ -12,8 +12,10 @@ from core.settings import settings
 from core.ui.conditions import space_group_picker
 from core.ui.devices import devices
 from core.ui.periodic_table import element_picker
+from core.ui.permits import permitted
 from core.ui.text import said
-from core.ui.widgets import go, save_uploads, sentences
+from core.ui.uploads import forgotten_if_refused, save_uploads
+from core.ui.widgets import go, sentences
 from core.workflows.aflow import AflowParams, count_entries
 from core.workflows.context import UserError
 from core.workflows.datasets import check_new_name
@@ -37,7 +39,7 @@ def files_form() -> None:
             placeholder="PBE",
             help="Energies of different methods are never mixed unasked.",
         )
-        if st.form_submit_button("Import", type="primary"):
+        if st.form_submit_button("Import", type="primary", **permitted()):
             with sentences():
                 if not files:
                     st.warning("Choose one file or more.", icon=":material/info:")
@@ -45,7 +47,8 @@ def files_form() -> None:
                 check_new_name(name)
                 paths, uploads = save_uploads(files)
                 params = ImportParams(paths, name, method.strip(), uploads=uploads)
-                go(job=queue.submit("import", f"Import {name}", params, "io"))
+                with forgotten_if_refused(paths):
+                    go(job=queue.submit("import", f"Import {name}", params, "io"))
 
 
 def aflow_form() -> None:
@@ -88,7 +91,7 @@ def aflow_form() -> None:
     if middle.button("Count the entries", width="stretch"):
         with sentences(), st.spinner("Asking AFLOW"):
             st.info(f"{count_entries(text):,} entries match.", icon=":material/search:")
-    if right.button("Import from AFLOW", type="primary"):
+    if right.button("Import from AFLOW", type="primary", **permitted()):
         with sentences():
             check_new_name(name)
             try:
@@ -119,7 +122,7 @@ def prototypes_form() -> None:
             f"{structures:,} structures of {formulas:,} formulas will be made. Space groups are found by spglib."
         )
         name = st.text_input("Name of the dataset", placeholder="-".join(elements), key="prototype-name", width=400)
-        if st.button("Make the structures", type="primary", disabled=not structures):
+        if st.button("Make the structures", type="primary", **permitted(disabled=not structures)):
             check_new_name(name)
             params = PrototypeParams(name, tuple(elements), atoms, potential.key, (), relax, min_polymorphs=int(least))
             go(job=queue.submit("prototypes", f"Prototypes of {' '.join(elements)}", params, devices()[0]))

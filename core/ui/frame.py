@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from core.settings import ASSETS
+from core.ui.accounts import EXPOSED, is_exposed, who_bar
 from core.ui.assets import present
 from core.workflows.store import store
 from db.jobs import count_jobs
@@ -23,6 +24,9 @@ def frame() -> None:
     st.html(_STYLE)
     st.logo(str(ASSETS / "icon.svg"), size="large")
     with st.sidebar:
+        who_bar()
+        if is_exposed():
+            st.warning(EXPOSED, icon=":material/lock_open:")
         with store().session() as session:
             running, queued = count_jobs(session, ["running"]), count_jobs(session, ["queued"])
         if running or queued:

@@ -17,6 +17,7 @@ from core.ui.devices import cost_device, devices
 from core.ui.energy_input import THINNED, EnergyChoice, energy_input
 from core.ui.generate_cost import show_cost, show_ladders, show_warnings
 from core.ui.group_input import group_input
+from core.ui.permits import permitted
 from core.ui.widgets import go, sentences
 from core.workflows.compositions import Cell
 from core.workflows.datasets import list_datasets
@@ -205,7 +206,7 @@ def _start(params: GenerateParams | None, method: Method, device: str) -> None:
         with sentences():
             count = show_cost(params, method, cost_device(device))
             label = f"Generate {count:,} candidate{'s' if count != 1 else ''}"
-            if st.button(label, type="primary", icon=":material/auto_awesome:", width="stretch"):
+            if st.button(label, type="primary", icon=":material/auto_awesome:", width="stretch", **permitted()):
                 go("*", job=queue.submit("generate", title_of(params), check_params(params), device))
             return
     st.button("Generate", type="primary", icon=":material/auto_awesome:", disabled=True, width="stretch")

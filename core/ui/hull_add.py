@@ -10,7 +10,9 @@ import streamlit as st
 from core.data.aflow import CITATION, METHOD, TERMS
 from core.jobs import queue
 from core.ui.periodic_table import element_picker
-from core.ui.widgets import go, save_uploads, sentences
+from core.ui.permits import permitted
+from core.ui.uploads import save_uploads
+from core.ui.widgets import go, sentences
 from core.workflows.datasets import list_datasets
 from core.workflows.hulls import as_system, import_hull
 from core.workflows.hulls_aflow import AflowHullParams
@@ -29,7 +31,7 @@ def file_form() -> None:
     name = left.text_input("Name", placeholder="as the file says", key="hull-file-name")
     method = right.text_input("Energy method, where the file names none", placeholder="AFLOW", key="hull-file-method")
     missing = None if file else "Choose a file first."
-    if st.button("Import", type="primary", disabled=bool(missing), help=missing) and file:
+    if st.button("Import", type="primary", **permitted(disabled=bool(missing), help=missing)) and file:
         with sentences():
             (path,), (own,) = save_uploads([file])
             safe = "".join(c for c in own if c.isalnum() or c in "._- ") or "hull.json"
@@ -51,7 +53,7 @@ def dataset_form() -> None:
     methods = [m for m in datasets[dataset].summary.get("methods", {}) if m]
     method = right.selectbox("Energies", methods, placeholder="none here", key=f"hull-method-{dataset}")
     name = left.text_input("Name", placeholder=dataset, key="hull-name")
-    if st.button("Make the hull", type="primary", icon=":material/change_history:", disabled=not methods):
+    if st.button("Make the hull", type="primary", icon=":material/change_history:", **permitted(disabled=not methods)):
         with sentences():
             normal = as_system(system)
             params = BuildHullParams(dataset, normal, str(method), name.strip())
@@ -64,7 +66,9 @@ def aflow_form() -> None:
     elements = element_picker("Elements", "hull-elements", default=("B", "Ta", "W"), most=4)
     left, right = st.columns([3, 4], vertical_alignment="bottom")
     name = left.text_input("Name", placeholder="AFLOW", key="hull-aflow-name")
-    if right.button("Fetch from AFLOW", type="primary", icon=":material/cloud_download:", disabled=not elements):
+    if right.button(
+        "Fetch from AFLOW", type="primary", icon=":material/cloud_download:", **permitted(disabled=not elements)
+    ):
         with sentences():
             system = as_system("-".join(elements))
             check_new_hull(system, METHOD, name.strip() or "AFLOW")

@@ -6,6 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from core.jobs import queue
+from core.ui.permits import permitted
 from core.ui.widgets import counted, go, plain, sentences
 from core.workflows.context import UserError
 from core.workflows.hulls import HullView, get_hull_by_id
@@ -39,7 +40,7 @@ def show_comparison(view: HullView) -> None:
         fetch = bool(attached.missing) and right.toggle("Fetch missing structures from AFLOW", key="again-fetch")
         st.caption(_in_words(attached))
         held_up = bool(attached.missing) and not fetch
-        if st.button("Evaluate again", type="primary", icon=":material/balance:", disabled=held_up):
+        if st.button("Evaluate again", type="primary", icon=":material/balance:", **permitted(disabled=held_up)):
             params = EvaluateHullParams(view.row.id, str(key), relax, aflow=fetch)
             check_evaluation(params)
             go(job=queue.submit("hull-evaluate", f"Hull of {view.row.chemical_system} again", params))

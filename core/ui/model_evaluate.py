@@ -13,6 +13,7 @@ from core.jobs import queue
 from core.ui.devices import devices
 from core.ui.evaluation_charts import groups_of, match_rates
 from core.ui.model_card import percent
+from core.ui.permits import permitted
 from core.ui.widgets import ago, counted, go, job_log, pick_row, plain, selected_int, sentences, watch_job
 from core.workflows.datasets import list_datasets
 from core.workflows.evaluate import EvaluateParams, check_params
@@ -80,7 +81,7 @@ def _form(model: About) -> None:
             "Task", list(TASKS), default="generation", format_func=TASKS.__getitem__, required=True,
             help="Modify: the lowest polymorph of each formula is to be found from each of the others.",
         )  # fmt: skip
-        asked = st.form_submit_button("Evaluate", type="primary", icon=":material/straighten:")
+        asked = st.form_submit_button("Evaluate", type="primary", icon=":material/straighten:", **permitted())
     if asked:
         with sentences():
             params = EvaluateParams(

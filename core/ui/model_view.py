@@ -11,6 +11,8 @@ import streamlit as st
 
 from core.models.checkpoint import WEIGHTS
 from core.ui import model_card as words
+from core.ui.accounts import as_now
+from core.ui.permits import permitted
 from core.ui.text import code
 from core.ui.training_charts import losses
 from core.ui.widgets import go, page, pick_row, plain, sentences
@@ -104,7 +106,7 @@ def _download(model: Model) -> None:
         return
     st.download_button(
         "Download",
-        data=partial(pack_model, model.name),
+        data=as_now(partial(pack_model, model.name)),
         file_name=f"{model.name}.zip",
         mime="application/zip",
         on_click="ignore",
@@ -118,7 +120,7 @@ def _rename(model: Model) -> None:
     with st.form(f"rename-{model.id}", border=False):
         new = st.text_input("New name", model.name)
         st.caption("Candidates that it made carry the new name too.")
-        if st.form_submit_button("Rename this model", type="primary"):
+        if st.form_submit_button("Rename this model", type="primary", **permitted("The model", model)):
             with sentences():
                 go("job", model=rename_model(model.name, new).name)
 
@@ -129,7 +131,7 @@ def _delete(model: Model) -> None:
         st.write(
             f"It came with the app: its files stay, and `./run cli models add {code(model.folder)}` brings it back."
         )
-    if st.button(f"Delete {plain(model.name)}", type="primary"):
+    if st.button(f"Delete {plain(model.name)}", type="primary", **permitted("The model", model)):
         with sentences():
             delete_model(model.name)
             go("*")
@@ -211,7 +213,7 @@ def add_form() -> None:
             help="As *Download* packs it. Pickled weights (.pt, .ckpt) are never opened: they can run code.",
         )
         name = st.text_input("Name", placeholder="as in its card", width=400)
-        if st.form_submit_button("Add the model", type="primary", icon=":material/upload:"):
+        if st.form_submit_button("Add the model", type="primary", icon=":material/upload:", **permitted()):
             with sentences(), st.spinner("Checking"):
                 try:
                     model = add_upload([(f.name, f) for f in files], name)

@@ -17,6 +17,7 @@ from core.ui.after_input import KEPT, RANK_STEPS, compared_with
 from core.ui.conditions import model_picker, parse_energies, sampler_picker, show_how, usable_method
 from core.ui.devices import cost_device, devices
 from core.ui.group_input import group_input
+from core.ui.permits import permitted
 from core.ui.widgets import counted, go, plain, selected, sentences
 from core.workflows.chain import MAX_DRAWS, MODES
 from core.workflows.datasets import list_datasets
@@ -139,7 +140,11 @@ def _start(params: ModifyParams, structure: Structure, model: Method, device: st
     ]:
         st.warning(plain(sentence), icon=":material/info:")
     if st.button(
-        f"Draw {counted(len(wishes), 'candidate')}", type="primary", icon=":material/transform:", width="stretch"
+        f"Draw {counted(len(wishes), 'candidate')}",
+        type="primary",
+        icon=":material/transform:",
+        width="stretch",
+        **permitted(),
     ):
         go("*", job=queue.submit("modify", f"Modify {formula}", params, device))
     st.caption(

@@ -11,6 +11,7 @@ from core.jobs import queue
 from core.ui.conditions import space_group_picker
 from core.ui.dataset_recipe import show_stages
 from core.ui.periodic_table import places
+from core.ui.permits import permitted
 from core.ui.widgets import go, plain, selected, sentences
 from core.workflows.datasets import (
     BuildParams,
@@ -137,7 +138,7 @@ def _end(base: Recipe, side: int) -> float | None:
 
 def _submit(recipe: Recipe, imports: list[str], count: int) -> None:
     name = st.text_input("Name of the dataset", placeholder="borides-filtered", key="build-name")
-    if st.button(f"Build the dataset of {count:,} structures", type="primary", disabled=not count):
+    if st.button(f"Build the dataset of {count:,} structures", type="primary", **permitted(disabled=not count)):
         with sentences():
             check_new_name(name)
             params = BuildParams(**vars(recipe), imports=tuple(imports), name=name)

@@ -9,6 +9,7 @@ import streamlit as st
 
 from core.jobs.shards import MAX_SHARDS, submit_relaxation
 from core.ui.devices import devices
+from core.ui.permits import permitted
 from core.ui.widgets import sentences
 from core.workflows.relax import SYMPREC, RelaxParams, potential_choices
 
@@ -41,7 +42,7 @@ def relax_form(candidate_ids: Sequence[int]) -> None:
             help="A cluster runs them side by side; here they follow one another. Each can be stopped and resumed.",
         )  # fmt: skip
     count = len(candidate_ids)
-    if st.button(f"Relax {count}", type="primary", icon=":material/compress:", disabled=not count):
+    if st.button(f"Relax {count}", type="primary", icon=":material/compress:", **permitted(disabled=not count)):
         with sentences():
             params = RelaxParams(
                 tuple(candidate_ids), str(key), cell, float(fmax), int(steps), symmetry, float(symprec),

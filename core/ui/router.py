@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import streamlit as st
 
-from core.settings import ASSETS, ROOT
+from core.settings import ASSETS, ROOT, accounts
+from core.ui.accounts import install, let_in
 from core.ui.frame import frame
+from core.workflows.acting import ADMIN, acting
 
 PAGES = ROOT / "pages"
 
 st.set_page_config(page_title="Subhull", page_icon=str(ASSETS / "icon.svg"), layout="wide")
+install()
+if not let_in():  # before the names of the pages are sent
+    st.stop()
+work = [st.Page(PAGES / "jobs.py", title="Jobs", icon=":material/work_history:")]
+if accounts() is not None and acting().may(ADMIN):
+    work.append(st.Page(PAGES / "people.py", title="People", icon=":material/group:"))
 page = st.navigation(
     {
         "": [st.Page(PAGES / "home.py", title="Home", icon=":material/home:", default=True)],
@@ -24,7 +32,7 @@ page = st.navigation(
             st.Page(PAGES / "candidates.py", title="Candidates", icon=":material/diamond:"),
             st.Page(PAGES / "hulls.py", title="Hulls", icon=":material/change_history:"),
         ],
-        "Work": [st.Page(PAGES / "jobs.py", title="Jobs", icon=":material/work_history:")],
+        "Work": work,
     }
 )
 frame()

@@ -16,6 +16,8 @@ from starlette.middleware import Middleware
 
 from core.jobs.tick import tick
 from core.settings import SettingsError
+from core.ui.accounts import EXPOSED, install, is_exposed
+from core.ui.gate import Gate
 from core.ui.text import said
 from core.workflows import starter
 from core.workflows.context import UserError
@@ -66,7 +68,7 @@ class _Guarded:
         await self._app(scope, receive, answer if scope["type"] == "http" else send)
 
 
-MIDDLEWARE = [Middleware(_Guarded)]
+MIDDLEWARE = [Middleware(_Guarded), Middleware(Gate)]
 
 
 @asynccontextmanager
@@ -86,7 +88,8 @@ async def lifespan(_: Any) -> AsyncIterator[dict[str, Any]]:
 def _check_or_end() -> None:
     """End the process with a sentence where it cannot serve: raised from here, the server would print a stack."""
     try:
-        for warning in check_start():
+        install()
+        for warning in [*check_start(), *([EXPOSED] if is_exposed() else [])]:
             log.warning(warning)
     except (UserError, SettingsError) as error:
         print(f"Subhull cannot start. {error}", file=sys.stderr, flush=True)

@@ -19,6 +19,7 @@ from core.samplers.registry import ABOUT, METHODS
 from core.training.losses import ABOUT as LOSSES
 from core.training.presets import PAPER_VALUES, PRECISIONS, hyperparameters
 from core.ui.devices import devices
+from core.ui.permits import permitted
 from core.ui.train_cost import preset_captions, show_cost
 from core.ui.widgets import counted, go, plain, selected, selected_int, sentences
 from core.workflows.context import UserError
@@ -76,7 +77,7 @@ def train_form(datasets: list[Dataset]) -> None:
             )  # fmt: skip
             device = b.selectbox("Device", devices())
             cost = st.container()
-            start = st.button("Start training", type="primary", icon=":material/play_arrow:")
+            start = st.button("Start training", type="primary", icon=":material/play_arrow:", **permitted())
         with st.expander("Advanced"):
             params = _advanced(replace(params, name=name.strip(), minutes=minutes), base)
         with cost, sentences():

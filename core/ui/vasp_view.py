@@ -10,7 +10,10 @@ import streamlit as st
 
 from core.export.vasp import SETS, has_potcars
 from core.jobs import queue
-from core.ui.widgets import counted, page, plain, save_uploads, selected_int, sentences
+from core.ui.accounts import as_now
+from core.ui.permits import permitted
+from core.ui.uploads import forgotten_if_refused, save_uploads
+from core.ui.widgets import counted, page, plain, selected_int, sentences
 from core.workflows.hulls import list_hulls
 from core.workflows.vasp import WriteParams, write_vasp
 from core.workflows.vasp_results import ReadParams
@@ -51,7 +54,7 @@ def vasp_download(candidate_ids: Sequence[int], method: str = "") -> None:
     params = WriteParams(str(name or "paper"), relaxed, method, bool(potcars), elements)
     st.download_button(
         f"VASP input of {len(candidate_ids)}",
-        data=lambda: write_vasp(candidate_ids, params),
+        data=as_now(lambda: write_vasp(candidate_ids, params)),
         file_name="vasp.zip",
         mime="application/zip",
         icon=":material/download:",
@@ -72,14 +75,15 @@ def vasp_upload() -> None:
             help='Elemental references in eV/atom: {"B": -6.7, "Ta": -11.8}, a CSV with the columns element and '
             "energy, or each element's own vasprun.xml. 200 MB each; larger: ./run cli vasp read FILE",
         )
-        if st.form_submit_button("Read the results", type="primary", icon=":material/upload_file:"):
+        if st.form_submit_button("Read the results", type="primary", icon=":material/upload_file:", **permitted()):
             with sentences():
                 if not files:
                     st.warning("Choose one file or more.", icon=":material/info:")
                     return
                 paths, names = save_uploads(files)
                 title = f"Results of VASP: {counted(len(files), 'file')}"
-                st.query_params["job"] = str(queue.submit("vasp", title, ReadParams(paths, names), "io"))
+                with forgotten_if_refused(paths):
+                    st.query_params["job"] = str(queue.submit("vasp", title, ReadParams(paths, names), "io"))
 
 
 def vasp_report(job_id: int) -> None:

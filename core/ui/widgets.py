@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
+from functools import partial
 from typing import Any, NoReturn
-from uuid import uuid4
 
 import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
-from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from core.cli.common import duration
 from core.jobs import queue
+from core.ui.permits import permitted
 from core.ui.text import plain, said
 from core.workflows import trainings
 from core.workflows.context import UserError
-from core.workflows.store import folder, store
+from core.workflows.store import store
 from db import jobs as job_rows
 from db.tables import Job
 
@@ -230,24 +229,28 @@ def _card_state(job: Job, state: str) -> None:
 
 
 def _job_action(job: Job, key: str) -> None:
+    mine = partial(permitted, "The job", job)
     if job.status in job_rows.ACTIVE:
         asked = job.cancel_requested_at is not None
-        if st.button("Stopping …" if asked else "Cancel", key=f"{key}-cancel", disabled=asked):
+        if st.button("Stopping …" if asked else "Cancel", key=f"{key}-cancel", **mine(disabled=asked)):
             _do(queue.cancel, job.id)
-    elif queue.can_resume(job) and st.button("Resume", key=f"{key}-resume"):
+    elif queue.can_resume(job) and st.button("Resume", key=f"{key}-resume", **mine()):
         _do(queue.resume, job.id)
 
 
 def training_actions(job: Job, key: str) -> None:
     """Pause, finish, cancel; resume, give up."""
+    mine = partial(permitted, "The job", job)
     if job.status == "running":
         finishing, asked = trainings.is_finishing(job), job.cancel_requested_at is not None
         if finishing or asked:
             st.button("Finishing …" if finishing else "Stopping …", key=f"{key}-asked", disabled=True)
             return
-        if st.button("Pause", key=f"{key}-cancel", icon=":material/pause:", help="Stops it; its checkpoint stays."):
+        about = "Stops it; its checkpoint stays."
+        if st.button("Pause", key=f"{key}-cancel", icon=":material/pause:", **mine(help=about)):
             _do(queue.cancel, job.id)
-        if st.button("Finish now", key=f"{key}-finish", icon=":material/flag:", help="Ends it and keeps its model."):
+        about = "Ends it and keeps its model."
+        if st.button("Finish now", key=f"{key}-finish", icon=":material/flag:", **mine(help=about)):
             _do(trainings.finish, job.id)
         _give_up(job, key, "Cancel", "It stops, and what it has learned is thrown away. *Pause* keeps it.")
     elif job.status == "queued":
@@ -255,7 +258,7 @@ def training_actions(job: Job, key: str) -> None:
     elif queue.can_resume(job):
         goes_on = trainings.can_go_on(job)
         label, icon = ("Resume", ":material/play_arrow:") if goes_on else ("Start again", ":material/replay:")
-        if st.button(label, key=f"{key}-resume", icon=icon):
+        if st.button(label, key=f"{key}-resume", icon=icon, **mine()):
             _do(queue.resume, job.id)
         if goes_on:
             _give_up(job, key, "Give up", "What it has learned is thrown away: it cannot go on then.")
@@ -264,7 +267,7 @@ def training_actions(job: Job, key: str) -> None:
 def _give_up(job: Job, key: str, label: str, about: str) -> None:
     with st.popover(label, icon=":material/delete:", key=f"{key}-give-up-{label}"):
         st.write(f"{about} Its curves stay.")
-        if st.button("Throw it away", key=f"{key}-thrown", type="primary"):
+        if st.button("Throw it away", key=f"{key}-thrown", type="primary", **permitted("The job", job)):
             _do(_throw_away, job.id)
 
 
@@ -344,17 +347,6 @@ def _log(job: Job) -> None:
         text = queue.logs(job.id, 60)
         st.code(text or "Nothing written yet.", language=None)
         st.caption(f"The whole log: {job.folder}/log.txt")
-
-
-def save_uploads(files: Sequence[UploadedFile]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """(paths, names): uploads copied under var/uploads by names of our own; the user's names are for showing only."""
-    paths = []
-    for file in files:
-        path = folder("uploads") / uuid4().hex
-        with path.open("wb") as target:
-            target.write(file.getbuffer())
-        paths.append(str(path))
-    return tuple(paths), tuple(Path(f.name).name[:200] for f in files)
 
 
 def pages(total: int, size: int, key: str) -> int:

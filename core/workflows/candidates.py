@@ -18,6 +18,9 @@ from core.energy.load import default_choice
 from core.evaluation.matching import rms_distance
 from core.export.structures import export_many
 from core.settings import settings
+from core.workflows.acting import ADMIN, EDITOR, require
+from core.workflows.audit import record
+from core.workflows.candidate_owners import require_own, words_of
 from core.workflows.context import UserError
 from core.workflows.hulls import get_hull_by_id, list_hulls, own_hulls, place_candidates
 from core.workflows.relax import trajectory_path
@@ -242,6 +245,7 @@ def formula_wanted(text: str) -> str:
 
 def star(scope: Scope, starred: bool = True) -> int:
     """Returns how many were changed."""
+    require(EDITOR)
     with store().session() as session:
         return rows.star(session, scope.which, starred, scope.placing)
 
@@ -251,6 +255,7 @@ def put_note(scope: Scope, text: str, add: bool = False) -> int:
 
     add: under the note that is there, which stays. Raises UserError where a note gets too long.
     """
+    require(EDITOR)
     clean = "".join(c for c in text.replace("\r\n", "\n") if c == "\n" or c.isprintable()).strip()
     clean = clean.encode("utf-8", "replace").decode()
     if len(clean) > MAX_NOTE:
@@ -273,15 +278,21 @@ def delete(scope: Scope) -> tuple[int, int]:
     """Put candidates into the bin; returns how many, and the number by which `restore` knows this deletion."""
     at = datetime.now(UTC)
     with store().session() as session:
-        return rows.put_in_bin(session, scope.which, at, scope.placing), (at - _EPOCH) // timedelta(microseconds=1)
+        require_own(session, scope.which, scope.placing)
+        gone = rows.put_in_bin(session, scope.which, at, scope.placing)
+        record(session, "delete", "candidate", words_of(scope.which), f"{gone:,}, into the bin")
+    return gone, (at - _EPOCH) // timedelta(microseconds=1)
 
 
 def restore(what: Scope | int) -> int:
     """Take candidates out of the bin: these, or those of one deletion. Returns how many."""
+    which, placing = (what.which, what.placing) if isinstance(what, Scope) else (_moment(what), None)
     with store().session() as session:
-        if isinstance(what, Scope):
-            return rows.restore(session, what.which, what.placing)
-        return rows.restore(session, _moment(what))
+        require_own(session, which, placing)
+        back = rows.restore(session, which, placing)
+        if back:
+            record(session, "restore", "candidate", words_of(which), f"{back:,}, out of the bin")
+    return back
 
 
 def still_deleted(number: int) -> int:
@@ -292,9 +303,11 @@ def still_deleted(number: int) -> int:
 
 def empty_bin() -> int:
     """Remove what lies in the bin for good, with relaxations and their frames. Returns how many candidates."""
+    require(ADMIN)  # it holds what everybody threw away
     with store().session() as session:
         frames = rows.frames_in_bin(session)
         removed = rows.empty_bin(session)
+        record(session, "delete", "candidate", "the bin", f"{removed:,}, for good")
     for candidate_id, folder in frames:  # once the rows are gone: a file without a row harms nothing
         with suppress(OSError):
             trajectory_path(Path(folder), candidate_id).unlink(missing_ok=True)

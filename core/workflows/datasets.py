@@ -22,6 +22,8 @@ from core.data.recipe import Columns, Recipe, Stage, apply_recipe, side_by_side
 from core.data.rows import symbol
 from core.data.splits import split_by_formula
 from core.data.tensors import TRAIN, VALIDATION, CrystalView, TensorData, read_tensors, write_membership
+from core.workflows.acting import EDITOR, acting, require, require_owner
+from core.workflows.audit import record
 from core.workflows.context import Cancelled, Context, UserError
 from core.workflows.imports import drop_import, open_import
 from core.workflows.store import folder, store
@@ -45,6 +47,7 @@ def build_dataset(params: BuildParams, context: Context) -> dict[str, Any]:
 
     Raises UserError where nothing remains, a name is taken or an import is unknown.
     """
+    require(EDITOR)
     check_new_name(params.name)
     imports = find_imports(params.imports)
     columns = columns_of([i.id for i in imports])
@@ -58,7 +61,8 @@ def build_dataset(params: BuildParams, context: Context) -> dict[str, Any]:
         raise UserError("No structure passes these filters: " + first_empty(stages))
     made = _record(params.name, imports, columns, keep, recipe, stages)
     with store().session() as session:
-        dataset_id = dataset_rows.add_dataset(session, [i.id for i in imports], **made)
+        dataset_id = dataset_rows.add_dataset(session, [i.id for i in imports], **made, owner_id=acting().id)
+        record(session, "build", "dataset", params.name)
     summary = made["summary"]
     return {
         "structures": summary["structures"],
@@ -336,6 +340,7 @@ def list_datasets() -> list[Dataset]:
 def delete_dataset(name: str) -> None:
     """Remove a dataset, and imports that no other dataset shares. Refused while models were trained on it."""
     dataset = get_dataset(name)
+    require_owner(f"The dataset {name}", dataset.owner_id)
     with store().session() as session:
         users = [m.name for m in dataset_rows.list_models(session) if m.card.get("dataset_hash") == dataset.hash]
         twins = dataset_rows.datasets_with_hash(session, dataset.hash) - 1
@@ -343,6 +348,7 @@ def delete_dataset(name: str) -> None:
             raise UserError(f"{name} is what {', '.join(users)} learned from: delete the model first.")
         import_ids = dataset_rows.imports_of(session, dataset.id)
         dataset_rows.drop_dataset(session, dataset.id)
+        record(session, "delete", "dataset", dataset.name)
         unused = [i for i in import_ids if not dataset_rows.datasets_of_import(session, i)]
     for import_id in unused:
         drop_import(import_id)

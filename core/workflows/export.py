@@ -13,6 +13,8 @@ from core.data.formulas import parse_formula
 from core.data.rows import finite
 from core.energy.potential import shortest_distances
 from core.export.bundle import BundleItem, BundleRow, write_folder, write_zip
+from core.workflows.audit import record_alone
+from core.workflows.candidate_owners import words_of
 from core.workflows.context import UserError
 from core.workflows.hulls import HullView, own_hull
 from core.workflows.manifest import Manifest, hull_name
@@ -40,6 +42,7 @@ def bundle_file(
 ) -> int:
     """The same written into a file, a few hundred candidates in memory at a time; returns how many candidates."""
     bundle = _Bundle(candidate_ids, hull)
+    record_alone("download", "bundle", f"{len(candidate_ids):,} candidates", words_of(candidate_ids))
     write_zip(target, bundle.items(), bundle.manifest)
     return bundle.count
 

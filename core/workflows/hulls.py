@@ -17,6 +17,8 @@ from core.energy.hull_files import read_hull
 from core.energy.hull_source import HullFileError, HullSource, SourcePhase
 from core.energy.load import default_choice
 from core.settings import ASSETS, settings
+from core.workflows.acting import require_owner
+from core.workflows.audit import record
 from core.workflows.context import UserError
 from core.workflows.hulls_store import put_hull
 from core.workflows.store import store
@@ -164,8 +166,15 @@ def get_hull_by_id(hull_id: int) -> HullView:
 
 
 def delete_hull(hull_id: int) -> None:
+    """Raises UserError where it is not there, NotAllowed where it is another's."""
     with store().session() as session:
+        row = session.get(Hull, hull_id)
+        if row is None:
+            raise UserError(f"There is no hull {hull_id}.")
+        name = f"{row.chemical_system} by {row.method} ({row.name})"
+        require_owner(f"The hull of {name}", row.owner_id)
         hull_rows.drop_hull(session, hull_id)
+        record(session, "delete", "hull", name)
 
 
 @lru_cache(maxsize=32)

@@ -10,6 +10,8 @@ from sqlalchemy.exc import IntegrityError
 from core.energy.hull import ConvexHull, HullError, Phase
 from core.energy.hull_checks import disagreement, warnings_of
 from core.energy.hull_source import HullSource, SourcePhase
+from core.workflows.acting import EDITOR, require
+from core.workflows.audit import record
 from core.workflows.context import UserError
 from core.workflows.store import store
 from db import hulls as hull_rows
@@ -20,6 +22,7 @@ def put_hull(source: HullSource) -> int:
 
     Returns its id. Raises UserError where it is no hull or its name is taken.
     """
+    who = require(EDITOR)
     source = replace(source, method=_clean(source.method)[:64], name=_clean(source.name)[:80])
     check_new_hull(source.chemical_system, source.method, source.name)
     try:
@@ -38,7 +41,10 @@ def put_hull(source: HullSource) -> int:
     }
     try:
         with store().session() as session:
-            return hull_rows.add_hull(session, entries, **_clean(values))
+            hull_id = hull_rows.add_hull(session, entries, **_clean(values), owner_id=who.id)
+            name = f"{source.chemical_system} by {source.method} ({source.name})"
+            record(session, "import", "hull", name)
+            return hull_id
     except IntegrityError as error:  # two at once
         raise UserError(_taken(source.chemical_system, source.method, source.name)) from error
 

@@ -19,6 +19,8 @@ from core.data.arrays import ArrayWriter, StructureArrays, open_arrays, write_ar
 from core.data.readers.parsing import parse_rows
 from core.data.readers.records import Problem, Record, closest_approach
 from core.data.readers.sources import SourceError, raw_rows
+from core.workflows import audit
+from core.workflows.acting import EDITOR, acting, require
 from core.workflows.context import Cancelled, Context, UserError
 from core.workflows.store import folder, store
 from db import datasets as dataset_rows
@@ -55,6 +57,7 @@ def import_files(params: ImportParams, context: Context) -> dict[str, Any]:
     """
     from core.workflows.datasets import check_new_name, dataset_of_all
 
+    require(EDITOR)
     check_new_name(params.name)
     paths = [Path(f) for f in params.files]
     missing = [p.name for p in paths if not p.is_file()]
@@ -230,7 +233,7 @@ def _begin(params: ImportParams, names: Sequence[str], context: Context) -> int:
     for import_id in left:
         drop_import(import_id)
     with store().session() as session:
-        import_id = rows.add_import(session, params.name, params.source or ", ".join(names)[:500])
+        import_id = rows.add_import(session, params.name, params.source or ", ".join(names)[:500], acting().id)
         rows.note_import(session, import_id, {"job": context.job_id})
     return import_id
 
@@ -278,7 +281,8 @@ def _show(params: ImportParams, taken: _Taken, made: dict[str, Any]) -> dict[str
             skipped=taken.reasons.total(),
             notes={"methods": methods, "skipped": dict(taken.reasons), **dict(params.notes)},
         )
-        dataset_id = dataset_rows.add_dataset(session, [taken.import_id], **made)
+        dataset_id = dataset_rows.add_dataset(session, [taken.import_id], **made, owner_id=acting().id)
+        audit.record(session, "import", "dataset", params.name, f"{taken.total:,} structures")
     return {
         "structures": taken.total,
         "skipped": taken.reasons.total(),

@@ -13,8 +13,11 @@ from typing import IO, Any
 from uuid import uuid4
 
 from core.models.checkpoint import CARD, CONFIG, WEIGHTS
+from core.workflows.acting import EDITOR, require
+from core.workflows.audit import record_alone
 from core.workflows.context import UserError
 from core.workflows.models import get_model, register
+from core.workflows.quotas import check_disk
 from core.workflows.store import folder
 from db.tables import Model
 
@@ -26,6 +29,7 @@ _CHUNK = 1024**2
 def pack_model(name: str) -> bytes:
     """One zip with the model's weights, configuration and card, as `add_upload` takes it back. Raises UserError."""
     model = get_model(name)
+    record_alone("download", "model", name)
     source, packed = Path(model.folder), io.BytesIO()
     try:
         with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:  # weights do not shrink
@@ -43,6 +47,8 @@ def add_upload(files: Sequence[tuple[str, IO[bytes]]], name: str = "") -> Model:
 
     Without a name the card's, else the file's is taken. Raises UserError, and then nothing of it is kept.
     """
+    require(EDITOR)
+    check_disk()
     if not files:
         raise UserError("Choose the model's .zip, or its model.safetensors with its config.json.")
     staged = folder("models") / f".upload-{uuid4().hex}"

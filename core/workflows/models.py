@@ -30,6 +30,8 @@ from core.samplers.geometry import CELLS
 from core.samplers.protocol import Sampler
 from core.samplers.registry import STEPS, drawn_by, sampler_for
 from core.settings import ASSETS
+from core.workflows.acting import EDITOR, acting, require, require_owner
+from core.workflows.audit import record
 from core.workflows.context import UserError
 from core.workflows.datasets import check_name
 from core.workflows.seen import seen_in_dataset
@@ -129,6 +131,7 @@ def register(name: str, source: Path, job_id: int | None = None, keep: bool = Fa
 
     What cannot be read, is too large for its weights or does not fit them is refused before anything is built.
     """
+    require(EDITOR)
     check_name(name)
     with store().session() as session:
         if rows.find_model(session, name):
@@ -155,7 +158,9 @@ def register(name: str, source: Path, job_id: int | None = None, keep: bool = Fa
                 folder=str(target),
                 card=card,
                 job_id=job_id,
+                owner_id=acting().id,
             )
+            record(session, "import" if job_id is None else "train", "model", name)
     except BaseException:
         if not keep:
             shutil.rmtree(target, ignore_errors=True)
@@ -226,6 +231,7 @@ def is_shipped(model: Model) -> bool:
 def rename_model(name: str, new: str) -> Model:
     """Give a model another name; candidates that it made follow. Raises UserError."""
     row, new = get_model(name), new.strip()
+    require_owner(f"The model {name}", row.owner_id)
     check_name(new)
     _check_idle(name)
     with store().session() as session:
@@ -233,15 +239,18 @@ def rename_model(name: str, new: str) -> Model:
         if rows.find_model(session, new):
             raise UserError(f"There is a model {new!r} already: choose another name.")
         rows.rename_model(session, row.id, name, new)
+        record(session, "rename", "model", name, f"to {new}")
     return get_model(new)
 
 
 def delete_model(name: str) -> None:
     """Remove a model; what it made stays. The files of one that came with the app stay too. Raises UserError."""
     row = get_model(name)
+    require_owner(f"The model {name}", row.owner_id)
     _check_idle(name)
     with store().session() as session:
         rows.drop_model(session, row.id)
+        record(session, "delete", "model", name)
     path = Path(row.folder)
     if path.parent == folder("models"):
         shutil.rmtree(path, ignore_errors=True)

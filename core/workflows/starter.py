@@ -7,6 +7,7 @@ import logging
 from pathlib import Path
 
 from core.settings import ASSETS
+from core.workflows.acting import THE_APP, acting_as
 from core.workflows.context import UserError
 from core.workflows.hulls import install_starter_hulls
 from core.workflows.imports import ImportParams, import_files
@@ -26,7 +27,7 @@ def install() -> None:
 
     A starter dataset that was deleted stays away: a marker beside the database remembers that it was there.
     """
-    with (folder("jobs").parent / ".starter").open("a+") as marker:
+    with acting_as(THE_APP), (folder("jobs").parent / ".starter").open("a+") as marker:
         fcntl.flock(marker, fcntl.LOCK_EX)
         marker.seek(0)
         known = set(marker.read().split())

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from core.training.checkpoints import BEST, CHECKPOINT
 from core.workflows import artefacts
+from core.workflows.acting import require_owner
+from core.workflows.audit import record_alone
 from core.workflows.context import UserError
 from core.workflows.store import store
 from db import datasets as dataset_rows
@@ -160,6 +162,8 @@ def finish(job_id: int) -> None:
         job = rows.get_job(session, job_id)
     if job is None or job.kind != "train" or job.status != "running":
         raise UserError(f"Job {job_id} is no training that runs.")
+    require_owner(f"Job {job_id}", job.owner_id)
+    record_alone("finish", "job", job_id, job.title)
     if job.runner != "local" and artefacts.in_use():
         artefacts.ask_to_finish(job)
     else:
@@ -168,6 +172,8 @@ def finish(job_id: int) -> None:
 
 def give_up(job: Job) -> None:
     """Nobody will go on with it: its checkpoint is removed, at once or when it has ended (`tidy`). Curves stay."""
+    require_owner(f"Job {job.id}", job.owner_id)
+    record_alone("give up", "job", job.id, job.title)
     folder = Path(job.folder)
     with suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)

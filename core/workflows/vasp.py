@@ -14,6 +14,8 @@ from core.energy.elemental_forms import form_of
 from core.energy.formation import load_references
 from core.energy.load import choices
 from core.export.vasp import SETS, VaspItem, find_tag, vasp_files, vasp_folder, vasp_zip
+from core.workflows.audit import record_alone
+from core.workflows.candidate_owners import words_of
 from core.workflows.context import UserError
 from core.workflows.store import store
 from core.workflows.vasp_matching import candidate_tag
@@ -62,7 +64,9 @@ def candidate_ids(names: Sequence[str]) -> list[int]:
 
 def write_vasp(chosen: Sequence[int], params: WriteParams) -> bytes:
     """A zip of one input folder per candidate, with README.txt and manifest.json. Raises UserError."""
-    return vasp_zip(_files(chosen, params))
+    packed = vasp_zip(_files(chosen, params))
+    record_alone("download", "bundle", f"{len(chosen):,} candidates for VASP", words_of(chosen))
+    return packed
 
 
 def write_vasp_to(chosen: Sequence[int], params: WriteParams, out: Path) -> int:

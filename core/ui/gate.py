@@ -1,0 +1,268 @@
+"""The gate before the server: with accounts, what carries content is answered only to those who are signed in.
+
+Everything is closed but Streamlit's own front end, its health, the routes of signing in, and the websocket, on which
+the router shows the page to sign in to those without a cookie that counts. A page's address leads there too.
+
+A cookie counts as Streamlit counts it (its signature, its age, its origin) and further: the person is in the table,
+has a role, and did not sign out since it was signed. One that does not count is taken off the request, so Streamlit
+never sees it; on a websocket that is judged again with every message, and a socket whose cookie no longer counts
+is closed.
+
+What this leaves open: the links of media and downloads name the hash of their content and not a person, so one who is
+signed in and is told such a link by another can open it while it lives. Everybody with a role may see everything, so
+that gives nothing away that the pages would not show them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Mapping
+from http.cookies import SimpleCookie
+from typing import Any
+from urllib.parse import quote, unquote
+
+from google.protobuf.message import DecodeError
+from itsdangerous import BadData, URLSafeTimedSerializer
+from starlette.requests import cookie_parser
+from streamlit import config
+from streamlit.auth_util import get_cookie_with_chunks
+from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.web.server.starlette.starlette_app_utils import decode_signed_value
+from streamlit.web.server.starlette.starlette_server_config import USER_COOKIE_NAME
+
+from core.settings import Accounts, accounts
+from core.ui.accounts import known
+from core.workflows import people
+from core.workflows.acting import VIEWER
+from db.tables import Person
+
+_OPEN = ("/", "/favicon.png", "/auth/login", "/auth/logout", "/oauth2callback")
+_OPEN_SUFFIXES = ("/_stcore/health", "/_stcore/host-config")  # a cold deep link asks for them under its own path
+_FRONT_END = "/static/"
+_SOCKET = "/_stcore/stream"
+_CONTENT = ("_stcore", "media", "app", "component", "static", "auth")  # first parts of paths that are no page's
+_FOR_ALL = ("rerun_script", "stop_script", "app_heartbeat")  # what the page to sign in needs of a websocket
+_RETURN = "subhull_return"  # the cookie that remembers where somebody wanted to go
+_RETURN_S, _RETURN_MOST = 600, 2000
+
+log = logging.getLogger(__name__)
+
+
+class Gate:
+    """ASGI middleware; without accounts everything passes."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        here = accounts() if scope["type"] in ("http", "websocket") else None
+        if here is None:
+            await self._app(scope, receive, send)
+            return
+        cookies = cookies_of(scope)
+        person = await asyncio.to_thread(judge, cookies, here)
+        may_look = person is not None and people.as_acting(person).may(VIEWER)
+        path = _path(scope)
+        if person is None:
+            scope = _without_cookie(scope)
+        if scope["type"] == "websocket":
+            if path != _SOCKET:
+                await send({"type": "websocket.close", "code": 1008})
+            elif may_look:
+                await self._app(scope, _Watched(receive, cookies, here), send)
+            else:
+                await self._app(_as_new_session(scope), _Strange(receive), send)
+        elif may_look or _is_open(path, scope["method"]):
+            if path == "/auth/logout" and person:
+                await asyncio.to_thread(people.sign_out, {"sub": person.subject, "iss": person.issuer})
+            is_open = _is_open(path, scope["method"])
+            answer = _Answer(send, cookies, here, path) if is_open else _Private(send)
+            await self._app(scope, receive, answer)
+        else:
+            await _refuse(scope, send, path)
+
+
+class _Watched:
+    """What a websocket receives, for as long as its cookie counts."""
+
+    def __init__(self, receive: Any, cookies: Mapping[str, str], here: Accounts) -> None:
+        self._receive, self._cookies, self._here = receive, cookies, here
+
+    async def __call__(self) -> Any:
+        message = await self._receive()
+        if message["type"] == "websocket.receive":
+            person = await asyncio.to_thread(judge, self._cookies, self._here)
+            if person is None or not people.as_acting(person).may(VIEWER):
+                return {"type": "websocket.disconnect", "code": 1008, "reason": "signed out"}
+        return message
+
+
+class _Strange:
+    """What a websocket receives of somebody without a role: the page to sign in is drawn, and nothing else made."""
+
+    def __init__(self, receive: Any) -> None:
+        self._receive = receive
+
+    async def __call__(self) -> Any:
+        message = await self._receive()
+        if message["type"] == "websocket.receive" and _kind(message.get("bytes") or b"") not in _FOR_ALL:
+            return {"type": "websocket.disconnect", "code": 1008, "reason": "sign in first"}
+        return message
+
+
+class _Private:
+    """What content is answered with: no cache gives it away later, not the browser's own after signing out either."""
+
+    def __init__(self, send: Any) -> None:
+        self._send = send
+
+    async def __call__(self, message: Any) -> None:
+        if message["type"] == "http.response.start":
+            headers = [(k, v) for k, v in message.get("headers", []) if k != b"cache-control"]
+            message = {**message, "headers": [*headers, (b"cache-control", b"private, no-cache")]}
+        await self._send(message)
+
+
+class _Answer:
+    """What an open route answers: somebody who comes back from the provider is kept, and led where they wanted to."""
+
+    def __init__(self, send: Any, cookies: Mapping[str, str], here: Accounts, path: str) -> None:
+        self._send, self._cookies, self._here, self._path = send, cookies, here, path
+
+    async def __call__(self, message: Any) -> None:
+        if message["type"] == "http.response.start":
+            headers = list(message.get("headers", []))
+            if self._path == "/oauth2callback" and (claims := claims_of(_set_cookies(headers), self._here)):
+                try:
+                    await asyncio.to_thread(people.sign_in, claims)
+                except Exception:  # the page will say what is wrong, or keep the person then
+                    log.exception("somebody who signed in could not be kept")
+                headers = _led_back(headers, self._cookies)
+            if self._here.origin.startswith("https:"):
+                headers = [(k, v + b"; Secure" if k == b"set-cookie" and b"Secure" not in v else v) for k, v in headers]
+            message = {**message, "headers": headers}
+        await self._send(message)
+
+
+def judge(cookies: Mapping[str, str], here: Accounts) -> Person | None:
+    """Whom the cookies of a request belong to; None where they do not count. Who has no role is somebody too."""
+    claims = claims_of(cookies, here)
+    person = known(claims) if claims else None
+    if person is None or (person.signed_out is not None and _signed_at(cookies, here) <= person.signed_out):
+        return None
+    return person
+
+
+def claims_of(cookies: Mapping[str, str], here: Accounts) -> dict[str, Any] | None:
+    """What a cookie says that Streamlit signed for this origin and that is not too old; None for any other."""
+
+    def one(name: str) -> bytes | None:
+        value = cookies.get(name)
+        return None if value is None else decode_signed_value(here.cookie_secret, name, value.encode("latin-1"))
+
+    try:
+        raw = get_cookie_with_chunks(one, USER_COOKIE_NAME)
+        claims = json.loads(raw) if raw else None
+    except (ValueError, UnicodeError):
+        return None
+    if not isinstance(claims, dict) or claims.get("origin") != here.origin or claims.get("is_logged_in") is not True:
+        return None
+    return claims
+
+
+def cookies_of(scope: Any) -> dict[str, str]:
+    """Of a request, as Streamlit parses them."""
+    found: dict[str, str] = {}
+    for key, value in scope["headers"]:
+        if key == b"cookie":
+            found |= cookie_parser(value.decode("latin-1"))
+    return found
+
+
+def _signed_at(cookies: Mapping[str, str], here: Accounts) -> float:
+    """When a cookie that counts was signed, whole seconds since 1970."""
+    serializer = URLSafeTimedSerializer(here.cookie_secret, salt=USER_COOKIE_NAME)
+    try:
+        _, at = serializer.loads(cookies[USER_COOKIE_NAME], return_timestamp=True)
+    except (BadData, KeyError):
+        return 0.0
+    return float(at.timestamp())
+
+
+def _kind(message: bytes) -> str | None:
+    """What a message of the front end asks for; None for what is no message."""
+    try:
+        kind: str | None = BackMsg.FromString(message).WhichOneof("type")
+    except DecodeError:
+        return None
+    return kind
+
+
+def _path(scope: Any) -> str:
+    """Without the path under which the whole app may lie."""
+    path, base = str(scope["path"]), "/" + str(config.get_option("server.baseUrlPath") or "").strip("/")
+    if base != "/" and (path == base or path.startswith(base + "/")):
+        return path[len(base) :] or "/"
+    return path
+
+
+def _is_open(path: str, method: str) -> bool:
+    if method not in ("GET", "HEAD"):
+        return False
+    return path in _OPEN or path.startswith(_FRONT_END) or path.endswith(_OPEN_SUFFIXES)
+
+
+def _without_cookie(scope: Any) -> Any:
+    """The request as of somebody who never signed in. The other cookies stay: the way to the provider needs them."""
+    kept = {k: v for k, v in cookies_of(scope).items() if not k.startswith(USER_COOKIE_NAME)}
+    headers = [(k, v) for k, v in scope["headers"] if k != b"cookie"]
+    if kept:
+        headers.append((b"cookie", "; ".join(f"{k}={v}" for k, v in kept.items()).encode("latin-1")))
+    return {**scope, "headers": headers}
+
+
+def _as_new_session(scope: Any) -> Any:
+    """A websocket that takes up no session from before, whose live parts would run again (the third protocol)."""
+    headers = []
+    for key, value in scope["headers"]:
+        wanted = b",".join(value.split(b",")[:2]) if key == b"sec-websocket-protocol" else value
+        headers.append((key, wanted))
+    return {**scope, "headers": headers}
+
+
+async def _refuse(scope: Any, send: Any, path: str) -> None:
+    """A page's address leads to the page to sign in, which leads back there; the rest is refused, all alike."""
+    is_page = scope["method"] in ("GET", "HEAD") and path.strip("/").split("/")[0] not in _CONTENT
+    headers = [(b"cache-control", b"no-store"), (b"content-type", b"text/plain; charset=utf-8")]
+    body = b"Sign in first."
+    if is_page:
+        base = str(config.get_option("server.baseUrlPath") or "").strip("/")
+        headers.append((b"location", f"/{base}/".replace("//", "/").encode()))
+        wanted = quote(str(scope["path"]) + "?" + scope["query_string"].decode("latin-1"), safe="")
+        if len(wanted) <= _RETURN_MOST:
+            cookie = f"{_RETURN}={wanted}; Path=/; Max-Age={_RETURN_S}; HttpOnly; SameSite=Lax"
+            headers.append((b"set-cookie", cookie.encode("latin-1")))
+    headers.append((b"content-length", str(len(body)).encode()))
+    await send({"type": "http.response.start", "status": 302 if is_page else 401, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+
+
+def _set_cookies(headers: list[tuple[bytes, bytes]]) -> dict[str, str]:
+    """The cookies that an answer sets."""
+    jar: SimpleCookie = SimpleCookie()
+    for key, value in headers:
+        if key == b"set-cookie":
+            jar.load(value.decode("latin-1"))
+    return {name: morsel.value for name, morsel in jar.items() if morsel.value}
+
+
+def _led_back(headers: list[tuple[bytes, bytes]], cookies: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    """To the page that was asked for before signing in, if one was. Only paths of this app are followed."""
+    wanted = unquote(cookies.get(_RETURN, "")).rstrip("?")
+    if not wanted.startswith("/") or wanted.startswith("//") or "\\" in wanted or not wanted.isprintable():
+        return headers
+    kept = [(k, v) for k, v in headers if k != b"location"]
+    gone = f"{_RETURN}=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax"
+    return [*kept, (b"location", quote(wanted, safe="/?=&%").encode()), (b"set-cookie", gone.encode())]

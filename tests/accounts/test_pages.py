@@ -1,0 +1,111 @@
+"""The pages for people of each role, through Streamlit's AppTest as its `user` signs in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from core.ui.accounts import known_again
+from core.workflows import audit, people
+from core.workflows.acting import EDITOR, NONE, acting_as, local_administrator
+from core.workflows.store import store
+from db import jobs as rows
+from tests.accounts.conftest import ADA, BEN, claims_of
+from tests.conftest import ROOT
+
+
+@pytest.fixture(autouse=True)
+def _fresh(with_accounts: None) -> None:
+    known_again()
+
+
+def opened(person: dict[str, Any] | None, page: str, /, **query: str) -> AppTest:
+    app = AppTest.from_file(str(ROOT / "core" / "ui" / "router.py"), default_timeout=60)
+    if person is not None:
+        app.user = {**claims_of(person), "is_logged_in": True}
+    for key, value in query.items():
+        app.query_params[key] = value
+    if page != "home":
+        app.switch_page(f"../../pages/{page}.py")
+    return app.run()
+
+
+def words(app: AppTest) -> str:
+    kinds = ("title", "markdown", "caption", "info", "warning", "error", "metric", "subheader")
+    return " ".join(str(element.value) for kind in kinds for element in getattr(app, kind))
+
+
+def button(app: AppTest, label: str) -> Any:
+    return next(b for b in app.button if b.label == label)
+
+
+@pytest.mark.parametrize("page", ["home", "datasets", "jobs", "people"])
+def test_without_signing_in_there_is_a_button_and_nothing_else(page: str) -> None:
+    app = opened(None, page)
+    assert words(app) == "Subhull Sign in to go on."
+    assert [b.label for b in app.button] == ["Sign in"]
+
+
+def test_who_has_no_role_is_told_so() -> None:
+    people.set_role(people.sign_in(claims_of(BEN)).id or 0, NONE)
+    app = opened(BEN, "datasets")
+    assert "you have no role here yet" in words(app)
+    assert [b.label for b in app.button] == ["Sign out"]
+
+
+def test_a_viewer_sees_why_buttons_are_off() -> None:
+    people.sign_in(claims_of(BEN))
+    app = opened(BEN, "datasets")
+    assert "Ben Ten (viewer)" in words(app)
+    assert button(app, "Import").disabled
+    assert "your role is viewer" in button(app, "Import").help
+    with acting_as(local_administrator()):
+        people.set_role(people.person_named(BEN["email"]).id, EDITOR)
+    known_again()
+    assert not button(opened(BEN, "datasets"), "Import").disabled
+
+
+def test_a_job_of_another_cannot_be_cancelled_on_its_page() -> None:
+    ben, ada = people.sign_in(claims_of(BEN)), people.sign_in(claims_of(ADA))
+    people.set_role(ben.id or 0, EDITOR)
+    with store().session() as session:
+        given = {"kind": "generate", "title": "t", "params": {}, "device": "nowhere"}
+        mine = rows.add_job(session, **given, owner=ben.name, owner_id=ben.id)
+        theirs = rows.add_job(session, **given, owner=ada.name, owner_id=ada.id)
+        for job_id in (mine, theirs):
+            rows.update_job(session, job_id, folder="")
+    off = button(opened(BEN, "jobs", job=str(theirs)), "Cancel")
+    assert off.disabled
+    assert "belongs to Ada Lovelace" in off.help
+    button(opened(BEN, "jobs", job=str(mine)), "Cancel").click().run()
+    with acting_as(ada):
+        assert [(e.who, e.thing) for e in audit.list_entries(actions=["cancel"]).listed] == [(ben.name, str(mine))]
+
+
+def test_people_is_the_administrators_page() -> None:
+    ben = people.sign_in(claims_of(BEN))
+    people.sign_in(claims_of(ADA))
+    assert "Who has signed in" not in words(opened(BEN, "home"))
+    assert "Who has signed in" not in words(opened(BEN, "people")), "nor by its address"
+    app = opened(ADA, "people", person=str(ben.id))
+    assert "Who has signed in" in words(app)
+    next(s for s in app.selectbox if s.label == "Role").set_value(EDITOR)
+    next(n for n in app.number_input if n.label == "Jobs at once").set_value(3)
+    button(app, "Keep").click().run()
+    changed = people.find(claims_of(BEN))
+    assert changed
+    assert (changed.role, changed.max_jobs, changed.max_bytes) == (EDITOR, 3, None)
+    log = opened(ADA, "people", show="log", find="ben@lab")
+    assert [list(d.value["did"]) for d in log.dataframe] == [["change role", "change quota", "sign in"]]
+
+
+def test_nothing_changes_without_accounts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SUBHULL_OIDC_ISSUER")
+    for name in ("SUBHULL_OIDC_CLIENT_ID", "SUBHULL_OIDC_CLIENT_SECRET"):
+        monkeypatch.delenv(name)
+    app = opened(None, "datasets")
+    assert "Sign out" not in [b.label for b in app.button]
+    assert not button(app, "Import").disabled
+    assert button(app, "Import").help in ("", None)

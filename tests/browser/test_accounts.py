@@ -1,0 +1,105 @@
+"""Accounts in a real browser: to the provider and back, work of one's own, and out again."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+
+import psutil
+import pytest
+from playwright.sync_api import expect
+from sqlalchemy import update
+
+from core.workflows import audit, people
+from core.workflows.store import store
+from db.tables import Dataset, Person
+from tests.accounts.conftest import ADA, BEN, DATASET, make_store, oidc_env
+from tests.browser.conftest import Watched, go
+from tests.conftest import AppServer, workers_of
+from tests.oidc_provider import OidcProvider
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def provider() -> Iterator[OidcProvider]:
+    made = OidcProvider()
+    made.start()
+    yield made
+    made.stop()
+
+
+@pytest.fixture(scope="module")
+def guarded_app(provider: OidcProvider, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AppServer]:
+    var = tmp_path_factory.mktemp("guarded") / "var"
+    make_store(var, tmp_path_factory.mktemp("files"), (DATASET, "bens"))
+    server = AppServer(var, {})
+    server.env |= oidc_env(provider.issuer, server.url, SUBHULL_DEFAULT_ROLE="editor")
+    server.start()
+    yield server
+    server.stop()
+    for process in workers_of(var):
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
+def sign_in(watched: Watched, provider: OidcProvider, person: dict[str, object]) -> None:
+    provider.next_person = person
+    watched.page.get_by_role("button", name="Sign in", exact=True).click()
+    expect(watched.page.get_by_text(f"{person['name']} (")).to_be_visible()
+
+
+def give(person: Person, dataset: str) -> None:
+    """As if they had imported it."""
+    with store().session() as session:
+        session.execute(update(Dataset).where(Dataset.name == dataset).values(owner_id=person.id))
+
+
+def test_an_editor_signs_in_deletes_their_own_and_signs_out(
+    watched: Watched, provider: OidcProvider, guarded_app: AppServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page, wanted = watched.page, f"{guarded_app.url}/datasets?dataset={DATASET}"
+    page.goto(wanted)
+    expect(page.get_by_role("button", name="Sign in", exact=True)).to_be_visible()
+    expect(page.get_by_test_id("stSidebarNav")).to_have_count(0)
+    assert page.title() == "Subhull"
+    assert DATASET not in page.content()
+    sign_in(watched, provider, BEN)
+    expect(page.get_by_role("heading", name="Datasets", level=1)).to_be_visible()
+    assert page.url == wanted, "to where they wanted to go"
+    page.get_by_role("button", name="Delete", exact=True).click()
+    expect(page.get_by_role("button", name="Delete this dataset")).to_be_disabled()
+
+    monkeypatch.setenv("SUBHULL_VAR", str(guarded_app.var))
+    give(people.person_named(str(BEN["email"])), "bens")
+    page.goto(f"{guarded_app.url}/datasets?dataset=bens")
+    expect(page.get_by_role("heading", name="Datasets", level=1)).to_be_visible()
+    page.get_by_role("button", name="Delete", exact=True).click()
+    page.get_by_role("button", name="Delete this dataset").click()
+    expect(page).not_to_have_url(re.compile("bens"))
+    static = "fetch('/app/static/LICENSE-3Dmol').then(answer => answer.status)"
+    assert page.evaluate(static) == 200
+
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("button", name="Sign in", exact=True)).to_be_visible()
+    watched.check()
+    assert page.evaluate(static) == 401
+    page.goto(f"{guarded_app.url}/jobs")
+    expect(page.get_by_role("button", name="Sign in", exact=True)).to_be_visible()
+    assert "bens" not in page.content()
+    told = [(e.action, e.thing) for e in audit.list_entries("Ben Ten").listed]
+    assert [action for action, _ in told] == ["sign out", "delete", "sign in"]
+
+
+def test_an_administrator_gives_a_role_and_it_counts_at_once(
+    watched: Watched, provider: OidcProvider, guarded_app: AppServer
+) -> None:
+    page = watched.page
+    page.goto(guarded_app.url)
+    sign_in(watched, provider, ADA)
+    go(page, "People")
+    expect(page.get_by_text("Select a row to change a role or quotas.")).to_be_visible()
+    page.goto(f"{guarded_app.url}/people?show=log&find=import")
+    expect(page.get_by_label("Find")).to_have_value("import")
+    watched.check()
