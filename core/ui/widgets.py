@@ -343,7 +343,8 @@ def _log(job: Job) -> None:
     with st.expander("Log"):
         text = queue.logs(job.id, 60)
         st.code(text or "Nothing written yet.", language=None)
-        st.caption(f"The whole log: {job.folder}/log.txt")
+        if job.runner == "local":
+            st.caption(f"The whole log: {job.folder}/log.txt")
 
 
 def save_uploads(files: Sequence[UploadedFile]) -> tuple[tuple[str, ...], tuple[str, ...]]:
