@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-from core.jobs.runners.cluster import ClusterError, Remembered, command, environment, place_of
+from core.jobs.runners.cluster import ClusterError, Remembered, command, environment, gpus_of, place_of
 from core.settings import ROOT, Place, settings
 from db.tables import Job
 
@@ -30,8 +30,8 @@ class RayRunner:
         name = f"subhull-{job.id}-{job.attempts}-{uuid4().hex[:8]}"
         asked: dict[str, Any] = {
             "entrypoint_num_cpus": place.cpus or 1,
-            "entrypoint_num_gpus": place.gpus or None,
-            "entrypoint_memory": place.memory * 10**9 or None,
+            "entrypoint_num_gpus": gpus_of(job, place),
+            "entrypoint_memory": place.memory * 10**9,
         }
         try:
             _client().submit_job(
