@@ -52,7 +52,7 @@ def run_job(kind: str, title: str, params: Any, device: str = "cpu", detach: boo
         job = queue.follow(job_id, show)
     print(file=sys.stderr)
     if job.status != "done":
-        print(job.error or f"job {job_id} was {job.status}; its log: {job.folder}/log.txt", file=sys.stderr)
+        print(job.error or f"job {job_id} was {job.status}; its log: ./run cli jobs log {job_id}", file=sys.stderr)
     return {**(job.result or {}), "job": job_id, "status": job.status}
 
 

@@ -24,10 +24,10 @@ REFUSED = "refused"  # in the result of a job that failed for something its user
 
 
 def submit(kind: str, title: str, params: Any, device: str = "cpu") -> int:
-    """Queue a job with its params dataclass on a device's queue ("cpu", "cuda:0", "io", "slurm"); returns its id.
+    """Queue a job with its params dataclass on a device's queue (cpu, cuda:0, io, slurm, …); returns its id.
 
-    It belongs to the one who acts. Raises NotAllowed, and UserError over their quota or for the device of a cluster that
-    is not configured.
+    It belongs to the one who acts. Raises NotAllowed, and UserError over their quota or for a cluster that is not
+    configured.
     """
     job_id = add(kind, title, params, device)
     tick()

@@ -346,7 +346,8 @@ def _log(job: Job) -> None:
     with st.expander("Log"):
         text = queue.logs(job.id, 60)
         st.code(text or "Nothing written yet.", language=None)
-        st.caption(f"The whole log: {job.folder}/log.txt")
+        if job.runner == "local":
+            st.caption(f"The whole log: {job.folder}/log.txt")
 
 
 def pages(total: int, size: int, key: str) -> int:

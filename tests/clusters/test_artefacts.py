@@ -105,7 +105,8 @@ def test_an_upload_that_is_cut_is_not_there(remote: str, var: Path, monkeypatch:
 
 @pytest.mark.slow
 @pytest.mark.timeout(180)
-def test_a_training_goes_on_on_a_machine_that_shares_no_folder(
+@pytest.mark.parametrize("remote", ["s3"], indirect=True)
+def test_a_training_runs_on_a_machine_that_shares_no_folder(
     remote: str, starter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The folders of the app are moved away while the worker runs; the database stays."""

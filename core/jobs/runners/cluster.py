@@ -31,12 +31,17 @@ def place_of(job: Job) -> Place:
     return place
 
 
+def gpus_of(job: Job, place: Place) -> int:
+    """How many it takes: only trainings can use several."""
+    return place.gpus if job.kind == "train" else min(1, place.gpus)
+
+
 def command(job: Job, place: Place) -> list[str]:
     """What runs on the cluster's machine: the worker, for a training on several GPUs under PyTorch's launcher."""
     python = place.python or sys.executable
     worker = ["-m", "core.jobs.worker", str(job.id), str(job.attempts)]
-    if job.kind == "train" and place.gpus > 1:
-        launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(place.gpus)]
+    if (gpus := gpus_of(job, place)) > 1:
+        launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(gpus)]
         return [python, *launcher, *worker]
     return [python, *worker]
 
@@ -51,7 +56,7 @@ def environment(place: Place) -> dict[str, str]:
         "SUBHULL_ARTEFACTS": ours.artefacts,
         "SUBHULL_OWNER": ours.owner,
         "PYTHONPATH": str(ROOT),
-        "OMP_NUM_THREADS": str(max(1, (place.cpus or 2) // max(1, place.gpus))),
+        "OMP_NUM_THREADS": str(max(1, place.cpus // max(1, place.gpus))),
     }
 
 
@@ -59,7 +64,8 @@ class Remembered(Generic[Found]):
     """The answer of a question that costs something, kept for seconds; None where it could not be answered."""
 
     def __init__(self, ask: Callable[[], Found | None]) -> None:
-        self._ask, self._found, self._at = ask, None, -1e9
+        self._ask, self._at = ask, -1e9
+        self._found: Found | None = None
         self._lock = threading.Lock()
 
     def get(self) -> Found | None:

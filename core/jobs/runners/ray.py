@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import shlex
+import socket
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import uuid4
 
-from core.jobs.runners.cluster import ClusterError, Remembered, command, environment, place_of
+from core.jobs.runners.cluster import ClusterError, Remembered, command, environment, gpus_of, place_of
 from core.settings import ROOT, Place, settings
 from db.tables import Job
 
 _STATES = {"PENDING": "waiting", "RUNNING": "alive"}
+_ANSWER_S = 3.0
 _KILL_S = 60  # a worker has this long to keep what it has, once its time is up
 
 
@@ -27,8 +30,8 @@ class RayRunner:
         name = f"subhull-{job.id}-{job.attempts}-{uuid4().hex[:8]}"
         asked: dict[str, Any] = {
             "entrypoint_num_cpus": place.cpus or 1,
-            "entrypoint_num_gpus": place.gpus or None,
-            "entrypoint_memory": place.memory * 10**9 or None,
+            "entrypoint_num_gpus": gpus_of(job, place),
+            "entrypoint_memory": place.memory * 10**9,
         }
         try:
             _client().submit_job(
@@ -83,6 +86,7 @@ def _client() -> Any:
     except ImportError:
         raise ClusterError("Ray needs the package ray: pip install -r requirements-cluster.txt.") from None
     ours = settings()
+    _check_reachable(ours.ray_address)
     headers = {"Authorization": f"Bearer {ours.ray_token}"} if ours.ray_token else {}
     try:
         return JobSubmissionClient(ours.ray_address, headers=headers)
@@ -90,6 +94,18 @@ def _client() -> Any:
         raise ClusterError(f"Ray does not answer at {ours.ray_address}: is its head running?") from None
     except Exception as error:
         raise ClusterError(f"Ray at {ours.ray_address} refused: {_reason(error)}") from None
+
+
+def _check_reachable(address: str) -> None:
+    """Ray's client would wait without end for a machine that drops what it is sent. Raises ClusterError."""
+    if not address:
+        raise ClusterError("Ray is no longer configured here: set SUBHULL_RAY_ADDRESS, as the README describes.")
+    parts = urlsplit(address)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        socket.create_connection((parts.hostname or "", port), timeout=_ANSWER_S).close()
+    except OSError:
+        raise ClusterError(f"Ray does not answer at {address}: is its head running?") from None
 
 
 def _states() -> dict[str, str] | None:

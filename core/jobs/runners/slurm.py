@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 
-from core.jobs.runners.cluster import ClusterError, Remembered, command, environment, place_of
+from core.jobs.runners.cluster import ClusterError, Remembered, command, environment, gpus_of, place_of
 from core.jobs.runners.local import last_lines
 from core.settings import ROOT, Place
 from db.tables import Job
@@ -119,8 +119,8 @@ def _parameters(job: Job, place: Place) -> dict[str, Any]:
     notice = min(_NOTICE_S, 30 * place.time) if place.time else _NOTICE_S
     shared = {"name": name, "timeout_min": place.time or 60 * 24, "stderr_to_stdout": True}
     if place.cluster == "local":
-        return shared | {"gpus_per_node": place.gpus, "local_setup": setup}
-    asked = {"cpus_per_task": place.cpus, "mem_gb": place.memory, "gpus_per_node": place.gpus}
+        return shared | {"gpus_per_node": gpus_of(job, place), "local_setup": setup}
+    asked = {"cpus_per_task": place.cpus, "mem_gb": place.memory, "gpus_per_node": gpus_of(job, place)}
     asked |= {f"slurm_{k}": getattr(place, k) for k in ("partition", "account", "qos", "constraint")}
     return (
         shared
