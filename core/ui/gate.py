@@ -33,7 +33,7 @@ from streamlit.web.server.starlette.starlette_app_utils import decode_signed_val
 from streamlit.web.server.starlette.starlette_server_config import USER_COOKIE_NAME
 
 from core.settings import Accounts, accounts
-from core.ui.accounts import known
+from core.ui.accounts import known, known_again
 from core.workflows import people
 from core.workflows.acting import VIEWER
 from db.tables import Person
@@ -77,6 +77,7 @@ class Gate:
         elif may_look or _is_open(path, scope["method"]):
             if path == "/auth/logout" and person:
                 await asyncio.to_thread(people.sign_out, {"sub": person.subject, "iss": person.issuer})
+                known_again()
             is_open = _is_open(path, scope["method"])
             answer = _Answer(send, cookies, here, path) if is_open else _Private(send)
             await self._app(scope, receive, answer)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from streamlit import config
 from streamlit.testing.v1 import AppTest
 
 from core.ui.accounts import known_again
@@ -109,3 +110,15 @@ def test_nothing_changes_without_accounts(monkeypatch: pytest.MonkeyPatch) -> No
     assert "Sign out" not in [b.label for b in app.button]
     assert not button(app, "Import").disabled
     assert button(app, "Import").help in ("", None)
+
+
+def test_a_server_for_other_machines_without_accounts_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SUBHULL_OIDC_ISSUER", "SUBHULL_OIDC_CLIENT_ID", "SUBHULL_OIDC_CLIENT_SECRET"):
+        monkeypatch.delenv(name)
+    assert "listens to other machines" not in words(opened(None, "home"))
+    before = config.get_option("server.address")
+    config.set_option("server.address", "0.0.0.0")
+    try:
+        assert "listens to other machines and has no accounts" in words(opened(None, "home"))
+    finally:
+        config.set_option("server.address", before)
