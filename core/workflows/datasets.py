@@ -24,6 +24,7 @@ from core.data.splits import split_by_formula
 from core.data.tensors import TRAIN, VALIDATION, CrystalView, TensorData, read_tensors, write_membership
 from core.workflows.context import Cancelled, Context, UserError
 from core.workflows.imports import drop_import, open_import
+from core.workflows.made import keep_made, made_before
 from core.workflows.store import folder, store
 from db import datasets as dataset_rows
 from db import structures as rows
@@ -45,6 +46,8 @@ def build_dataset(params: BuildParams, context: Context) -> dict[str, Any]:
 
     Raises UserError where nothing remains, a name is taken or an import is unknown.
     """
+    if (known := made_before(context.job_id)) is not None:
+        return known
     check_new_name(params.name)
     imports = find_imports(params.imports)
     columns = columns_of([i.id for i in imports])
@@ -59,15 +62,17 @@ def build_dataset(params: BuildParams, context: Context) -> dict[str, Any]:
     made = _record(params.name, imports, columns, keep, recipe, stages)
     with store().session() as session:
         dataset_id = dataset_rows.add_dataset(session, [i.id for i in imports], **made)
-    summary = made["summary"]
-    return {
-        "structures": summary["structures"],
-        "formulas": summary["formulas"],
-        "stages": summary["stages"],
-        "dataset": params.name,
-        "dataset_id": dataset_id,
-        "hash": made["hash"],
-    }
+        summary = made["summary"]
+        result = {
+            "structures": summary["structures"],
+            "formulas": summary["formulas"],
+            "stages": summary["stages"],
+            "dataset": params.name,
+            "dataset_id": dataset_id,
+            "hash": made["hash"],
+        }
+        keep_made(session, context.job_id, result)
+    return result
 
 
 def dataset_of_all(name: str, import_id: int, digest: str, method: str, skipped: dict[str, int]) -> dict[str, Any]:

@@ -11,14 +11,15 @@ from core.energy.hull import ConvexHull, HullError, Phase
 from core.energy.hull_checks import disagreement, warnings_of
 from core.energy.hull_source import HullSource, SourcePhase
 from core.workflows.context import UserError
+from core.workflows.made import keep_made
 from core.workflows.store import store
 from db import hulls as hull_rows
 
 
-def put_hull(source: HullSource) -> int:
+def put_hull(source: HullSource, job_id: int = 0, more: Mapping[str, Any] | None = None) -> int:
     """Write a hull with all its entries, or nothing; distances are computed here, whatever the source says.
 
-    Returns its id. Raises UserError where it is no hull or its name is taken.
+    job_id: of the job that makes it, which finds it, and `more`, where it is killed now and goes on. Returns its id. Raises UserError where it is no hull or its name is taken.
     """
     source = replace(source, method=_clean(source.method)[:64], name=_clean(source.name)[:80])
     check_new_hull(source.chemical_system, source.method, source.name)
@@ -38,7 +39,9 @@ def put_hull(source: HullSource) -> int:
     }
     try:
         with store().session() as session:
-            return hull_rows.add_hull(session, entries, **_clean(values))
+            hull_id = hull_rows.add_hull(session, entries, **_clean(values))
+            keep_made(session, job_id, {"hull_id": hull_id, **(more or {})})
+            return hull_id
     except IntegrityError as error:  # two at once
         raise UserError(_taken(source.chemical_system, source.method, source.name)) from error
 

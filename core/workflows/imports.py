@@ -20,6 +20,7 @@ from core.data.readers.parsing import parse_rows
 from core.data.readers.records import Problem, Record, closest_approach
 from core.data.readers.sources import SourceError, raw_rows
 from core.workflows.context import Cancelled, Context, UserError
+from core.workflows.made import keep_made, made_before
 from core.workflows.store import folder, store
 from db import datasets as dataset_rows
 from db import jobs as job_rows
@@ -55,6 +56,9 @@ def import_files(params: ImportParams, context: Context) -> dict[str, Any]:
     """
     from core.workflows.datasets import check_new_name, dataset_of_all
 
+    if (made := made_before(context.job_id)) is not None:
+        _forget_uploads(params)
+        return made
     check_new_name(params.name)
     paths = [Path(f) for f in params.files]
     missing = [p.name for p in paths if not p.is_file()]
@@ -71,8 +75,8 @@ def import_files(params: ImportParams, context: Context) -> dict[str, Any]:
         if not taken.total:
             raise UserError(_nothing_taken(names, taken))
         context.progress(None, f"Making the dataset of {taken.total:,} structures")
-        made = dataset_of_all(params.name, import_id, taken.digest.hexdigest(), params.method, dict(taken.reasons))
-        result = _show(params, taken, made)
+        dataset = dataset_of_all(params.name, import_id, taken.digest.hexdigest(), params.method, dict(taken.reasons))
+        result = _show(params, taken, dataset, context.job_id)
     except BaseException as error:
         taken.close()
         drop_import(import_id)
@@ -266,7 +270,7 @@ def _nothing_taken(names: Sequence[str], taken: _Taken) -> str:
     return f"{which} could {'not ' * (count == 1)}be used. The first: {taken.first}."
 
 
-def _show(params: ImportParams, taken: _Taken, made: dict[str, Any]) -> dict[str, Any]:
+def _show(params: ImportParams, taken: _Taken, made: dict[str, Any], job_id: int) -> dict[str, Any]:
     """Show the import and its dataset, in one transaction."""
     methods = made["summary"]["methods"]
     with store().session() as session:
@@ -279,11 +283,13 @@ def _show(params: ImportParams, taken: _Taken, made: dict[str, Any]) -> dict[str
             notes={"methods": methods, "skipped": dict(taken.reasons), **dict(params.notes)},
         )
         dataset_id = dataset_rows.add_dataset(session, [taken.import_id], **made)
-    return {
-        "structures": taken.total,
-        "skipped": taken.reasons.total(),
-        "reasons": dict(taken.reasons),
-        "import_id": taken.import_id,
-        "dataset": params.name,
-        "dataset_id": dataset_id,
-    }
+        result = {
+            "structures": taken.total,
+            "skipped": taken.reasons.total(),
+            "reasons": dict(taken.reasons),
+            "import_id": taken.import_id,
+            "dataset": params.name,
+            "dataset_id": dataset_id,
+        }
+        keep_made(session, job_id, result)
+    return result
