@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +20,8 @@ from db import hulls as hull_rows
 def put_hull(source: HullSource, job_id: int = 0, more: Mapping[str, Any] | None = None) -> int:
     """Write a hull with all its entries, or nothing; distances are computed here, whatever the source says.
 
-    job_id: of the job that makes it, which finds it, and `more`, where it is killed now and goes on. Returns its id. Raises UserError where it is no hull or its name is taken.
+    job_id: of the job that makes it: killed now, it finds the id and `more` when it goes on. Returns the id.
+    Raises UserError where it is no hull or its name is taken.
     """
     source = replace(source, method=_clean(source.method)[:64], name=_clean(source.name)[:80])
     check_new_hull(source.chemical_system, source.method, source.name)

@@ -85,7 +85,7 @@ def _read(parser: Parser, case: Case, outcome: Outcome) -> None:
         outcome.refused += not taken
     except Exception as error:
         _find(outcome, f"{type(error).__name__}: {str(error)[:120]} {_where(error)}", case)
-    for what in seen:
+    for what in (s for s in seen if s.split()[0] not in parser.usual):
         _find(outcome, what, case)
     seconds = time.monotonic() - began
     outcome.slowest = max(outcome.slowest, seconds)

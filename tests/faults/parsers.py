@@ -47,13 +47,16 @@ CIF_WORDS = [
 class Parser:
     """inputs: files to read; read: True where one was taken, False where it was refused in a sentence.
 
-    share: of the inputs that the usual parser gets; store: it needs a store of its own
+    share: of the inputs that the usual parser gets; store: it needs a store of its own, installed: with what ships
+    usual: events that are no finding: a cache that unpickles what it kept
     """
 
     inputs: st.SearchStrategy[Case]
     read: Callable[[Path, Case], bool]
     share: float = 1.0
     store: bool = False
+    installed: bool = False
+    usual: tuple[str, ...] = ()
 
 
 def sentence(error: BaseException | str) -> bool:

@@ -54,7 +54,7 @@ def read_query(_: Path, case: tuple[str, bytes]) -> bool:
 def _parser() -> Any:
     from tests.faults.parsers import Parser
 
-    return Parser(queries(), read_query, 0.25, True)
+    return Parser(queries(), read_query, 0.25, True, True, ("pickle.find_class",))
 
 
 QUERIES = _parser()

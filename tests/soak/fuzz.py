@@ -9,6 +9,7 @@ import os
 import resource
 import sys
 import tempfile
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -70,7 +71,7 @@ def _work(parser: Parser, count: int, seed: int, var: str, answer: Connection) -
         from core.workflows.store import store
 
         store()
-        if parser.read.__name__ == "read_query":
+        if parser.installed:
             starter.install()
     read = parser.read
 
@@ -81,7 +82,7 @@ def _work(parser: Parser, count: int, seed: int, var: str, answer: Connection) -
         finally:
             faulthandler.cancel_dump_traceback_later()
 
-    answer.send(fuzz(Parser(parser.inputs, bounded), count, seed))
+    answer.send(fuzz(replace(parser, read=bounded), count, seed))
 
 
 def _report(outcomes: dict[str, Outcome], keep: Path | None) -> None:
