@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +32,11 @@ class Settings:
     m3gnet: Path | None
     aflux_url: str
     owner: str
+
+    @property
+    def shown_database(self) -> str:
+        """The database without its password."""
+        return re.sub(r"(://[^:/@]+):[^@]*@", r"\1@", self.database_url)
 
 
 def settings() -> Settings:

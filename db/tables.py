@@ -136,7 +136,7 @@ class Job(Base):
     heartbeat: Mapped[float | None]
     host: Mapped[str] = mapped_column(default="")
     pid: Mapped[int | None]
-    process_started: Mapped[float | None]  # psutil's create_time: a pid alone may be reused
+    process_started: Mapped[float | None]  # seconds since the machine's start: a pid alone may be reused
     folder: Mapped[str] = mapped_column(default="")
     created_at: Mapped[float]
     started_at: Mapped[float | None]

@@ -9,8 +9,11 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from sqlalchemy.exc import DBAPIError
+
 from core.settings import SettingsError
 from core.workflows.context import UserError
+from db.session import in_words
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,6 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (UserError, SettingsError) as error:
         print(f"{error}", file=sys.stderr)
         return 2
+    except DBAPIError as error:
+        print(in_words(error), file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
         return 1

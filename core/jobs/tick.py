@@ -7,6 +7,7 @@ once: every change is a compare-and-set on the row.
 from __future__ import annotations
 
 import logging
+import time
 
 from sqlalchemy.orm import Session
 
@@ -18,7 +19,8 @@ from db.session import now, write_lock
 from db.tables import Job
 
 MAX_ATTEMPTS = 3
-STALE_S = 60.0  # a heartbeat older than this is a lost worker; workers beat every second
+STALE_S = 60.0  # a heartbeat older than this, and silent as long as it is watched, is a lost worker
+SILENT_S = 15.0  # of watching; workers beat every second
 START_S = 20.0  # a worker has this long to start and write its pid
 TERM_AFTER_S, KILL_AFTER_S = 5.0, 20.0  # after cancelling was asked for
 CAPACITY = {"io": 2}  # jobs at once per queue; 1 elsewhere
@@ -42,11 +44,32 @@ def _check(job: Job, age: float, asked: float | None) -> None:
     """Find out whether a running job still runs; hurry it along if it was cancelled."""
     runner = runner_for(job.runner)
     alive = runner.status(job)
-    fresh_start = job.pid is None and age < START_S
-    if (alive == "gone" and not fresh_start) or age > STALE_S:
+    fresh_start = job.pid is None and abs(age) < START_S
+    silent = _silent_for(job, age) > SILENT_S
+    if (alive == "gone" and not fresh_start) or (alive == "unknown" and silent):
         _end_lost(job, asked)
+    elif silent:  # it hangs: ended first, so that there are never two
+        runner.cancel(job, force=True)
     elif asked is not None and asked > TERM_AFTER_S:
         runner.cancel(job, force=asked > KILL_AFTER_S)
+
+
+_heard: dict[int, tuple[float | None, float]] = {}  # job -> its last heartbeat, and when it was first seen here
+
+
+def _silent_for(job: Job, age: float) -> float:
+    """Seconds for which a stale heartbeat has stood still while this process watched; 0 where it is not stale.
+
+    A clock that was set, or a machine that slept, makes every heartbeat old at once; a living worker's moves on.
+    """
+    beat, since = _heard.get(job.id, (None, 0.0))
+    if age <= STALE_S:
+        _heard.pop(job.id, None)
+        return 0.0
+    if job.id not in _heard or beat != job.heartbeat:
+        since = time.monotonic()
+        _heard[job.id] = (job.heartbeat, since)
+    return time.monotonic() - since
 
 
 def _end_lost(job: Job, asked: float | None) -> None:

@@ -12,16 +12,16 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-import psutil
 from sqlalchemy.exc import SQLAlchemyError
 
 from core.jobs.kinds import KINDS
 from core.jobs.queue import REFUSED
+from core.jobs.runners import started_at
 from core.jobs.tick import tick
 from core.workflows.context import Cancelled, UserError
 from core.workflows.store import store
 from db import jobs as rows
-from db.session import now, write_lock
+from db.session import in_words, is_away, now, write_lock
 
 BEAT_S = 1.0
 
@@ -104,8 +104,7 @@ def run(job_id: int, attempt: int) -> str:
         if job is None or job.status != "running" or job.attempts != attempt:
             log.error("job %s is not this worker's (attempt %s)", job_id, attempt)
             return "lost"
-        process = psutil.Process()
-        rows.update_job(session, job_id, pid=process.pid, process_started=process.create_time())
+        rows.update_job(session, job_id, pid=os.getpid(), process_started=started_at(os.getpid()))
     context = JobContext(job_id, attempt, Path(job.folder), job.device)
     signal.signal(signal.SIGTERM, context.stop)
     signal.signal(signal.SIGINT, context.stop)
@@ -123,6 +122,11 @@ def run(job_id: int, attempt: int) -> str:
         status, ending["error"] = "failed", _sentence(error)
         if isinstance(error, UserError):
             ending["result"] = {REFUSED: True}
+    except SQLAlchemyError as error:
+        traceback.print_exc()
+        # a database that is away for a moment: the next tick queues the job again, and it goes on from what it kept
+        status = "lost" if is_away(error) else "failed"
+        ending |= {"error": in_words(error)} if status == "failed" else {"message": in_words(error)}
     except Exception as error:
         traceback.print_exc()
         sentence = f"Something went wrong that is not your doing: {type(error).__name__}. The log has the details."

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import streamlit as st
+from sqlalchemy.exc import DBAPIError
 from starlette.middleware import Middleware
 
 from core.jobs.tick import tick
@@ -18,6 +19,7 @@ from core.ui.text import said
 from core.workflows import starter
 from core.workflows.context import UserError
 from core.workflows.store import store
+from db.session import in_words
 
 TICK_S = 1.0
 
@@ -70,8 +72,12 @@ MIDDLEWARE = [Middleware(_Guarded)]
 @asynccontextmanager
 async def lifespan(_: Any) -> AsyncIterator[dict[str, Any]]:
     """Open the store, put in what ships, and tick once a second until the server ends. Jobs outlive it."""
-    store()
-    starter.install()
+    try:
+        store()
+        starter.install()
+    except (UserError, SettingsError, OSError) as error:
+        log.critical("Subhull cannot start. %s", error)
+        raise
     ticking = asyncio.create_task(_tick_forever())
     try:
         yield {}
@@ -92,8 +98,11 @@ async def _tick_forever() -> None:
 
 def on_script_error(error: Exception) -> bool:
     """Show a sentence, and the traceback only to those who open it."""
-    if isinstance(error, (UserError, SettingsError)):
-        st.error(said(str(error)), icon=":material/error:")
+    if isinstance(error, (UserError, SettingsError, DBAPIError)):
+        sentence = in_words(error) if isinstance(error, DBAPIError) else str(error)
+        if isinstance(error, DBAPIError):
+            log.error("a page could not ask the database", exc_info=error)
+        st.error(said(sentence), icon=":material/error:")
         return True
     log.error("a page failed", exc_info=error)
     st.error(

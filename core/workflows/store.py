@@ -5,8 +5,11 @@ from __future__ import annotations
 from functools import lru_cache
 from pathlib import Path
 
+from sqlalchemy.exc import DBAPIError
+
 from core.settings import settings
-from db.session import Database
+from core.workflows.context import UserError
+from db.session import Database, in_words
 
 
 def store() -> Database:
@@ -16,8 +19,15 @@ def store() -> Database:
 
 @lru_cache(maxsize=8)
 def _open(url: str) -> Database:
-    database = Database(url)
-    database.migrate()
+    try:
+        database = Database(url)
+        database.migrate()
+    except (OSError, DBAPIError) as error:
+        why = in_words(error) if isinstance(error, DBAPIError) else f"{error.strerror or error}."
+        raise UserError(
+            f"The store cannot be opened: {why} It is {settings().shown_database}; SUBHULL_VAR and SUBHULL_DATABASE_URL "
+            "name another one."
+        ) from error
     return database
 
 

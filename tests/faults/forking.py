@@ -68,7 +68,7 @@ def forked_workers() -> Iterator[None]:
             worker.main()
 
         pid = fork(work, folder / "log.txt")
-        return {"host": socket.gethostname(), "pid": pid, "process_started": runners._started(pid)}
+        return {"host": socket.gethostname(), "pid": pid, "process_started": runners.started_at(pid)}
 
     before: Any = runners.LocalRunner.submit
     runners.LocalRunner.submit = submit  # type: ignore[method-assign]
