@@ -59,7 +59,7 @@ class PostgresServer:
         _wait_for_port(self.port, self.process)
         _wait_for_connection(self.url)
 
-    def stop(self, sig: int = signal.SIGTERM) -> None:
+    def stop(self, sig: int = signal.SIGINT) -> None:
         """SIGTERM waits for its clients, SIGINT cuts them off, SIGQUIT ends at once."""
         if self.process is None or self.process.poll() is not None:
             return
@@ -97,5 +97,5 @@ class GivenServer(PostgresServer):
     def start(self) -> None:
         """It runs."""
 
-    def stop(self, sig: int = signal.SIGTERM) -> None:
+    def stop(self, sig: int = signal.SIGINT) -> None:
         """It is not ours."""

@@ -1,4 +1,4 @@
-"""Rounds of kill -9: a job of a kind is disturbed at a random moment, goes on, and has to end as if nothing had been."""
+"""Rounds of kill -9: a job is disturbed at a random moment, goes on, and has to end as if nothing had been."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Killer:
                 if job.status != "done":
                     wrong.append(f"the job is {job.status}: {job.error or job.message}")
             left = wait_for_none(self.besides)
-            wrong += [f"a process was left: {' '.join(p.info['cmdline'] if 'cmdline' in p.info else [str(p.pid)])}" for p in left]
+            wrong += [f"the process {p.pid} was left" for p in left]
             wrong += whole(self.scene) + _differences(usual.content, content(self.scene))
         except Exception as error:
             wrong = [repr(error)[:400]]
@@ -166,7 +166,9 @@ def _kill(pid: int) -> None:
 
 def _differences(wanted: dict[str, Any], found: dict[str, Any]) -> list[str]:
     return [
-        f"{key}: {str(found[key])[:150]} instead of {str(wanted[key])[:150]}" for key in wanted if found[key] != wanted[key]
+        f"{key}: {str(found[key])[:150]} instead of {str(wanted[key])[:150]}"
+        for key in wanted
+        if found[key] != wanted[key]
     ]
 
 

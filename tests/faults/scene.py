@@ -164,7 +164,9 @@ def content(scene: Scene) -> dict[str, Any]:
         listed = select(Structure.label, Structure.cell).order_by(Structure.label, Structure.id)
         for label, cell in session.execute(listed):
             digest.update(label.encode() + cell)
-        relaxed = [(r.candidate_id, r.method, r.status, r.steps, r.total_after) for r in session.scalars(select(Relaxation))]
+        relaxed = [
+            (r.candidate_id, r.method, r.status, r.steps, r.total_after) for r in session.scalars(select(Relaxation))
+        ]
         tables = (Structure, Energy, HullEntry)
         counted = {t.__name__: session.scalar(select(func.count()).select_from(t)) for t in tables}
         return {

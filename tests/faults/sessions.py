@@ -19,7 +19,10 @@ LONGEST_S = 60.0
 FAULT = "fault of the app"  # how the app says that a page raised
 VISITS: tuple[tuple[str, dict[str, str]], ...] = (
     *((page, {}) for page in ("", "datasets", "train", "models", "generate", "modify", "candidates", "hulls", "jobs")),
-    *(("datasets", {"dataset": "starter", "show": show}) for show in ("overview", "polymorphs", "structures", "recipe")),
+    *(
+        ("datasets", {"dataset": "starter", "show": show})
+        for show in ("overview", "polymorphs", "structures", "recipe")
+    ),
     ("datasets", {"dataset": "starter", "element": "Ta", "group": "191"}),
     ("datasets", {"new": "recipe", "like": "starter"}),
     ("models", {"model": "starter-generator"}),
@@ -116,5 +119,3 @@ async def crowd(port: int, people: int, seconds: float, pause_s: float = 1.0, se
 
     await asyncio.gather(*(come(n) for n in range(people)))
     return clicks
-
-

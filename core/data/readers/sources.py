@@ -194,7 +194,7 @@ def _zipped(path: Path, name: str) -> Iterator[Raw]:
 def _archive(path: Path, name: str) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(path)
-    except UNREADABLE as error:
+    except (*UNREADABLE, OSError) as error:
         raise SourceError(f"{name} is no zip, or it is damaged or cut off: copy it again.") from error
 
 
