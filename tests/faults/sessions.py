@@ -6,8 +6,9 @@ import asyncio
 import random
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import urlencode
 
 from streamlit.proto.BackMsg_pb2 import BackMsg
@@ -55,20 +56,35 @@ class Person:
         self.random, self.clicks = random.Random(seed), clicks
         self.pages: dict[str, str] = {}
 
-    async def click(self, until: float, pause_s: float, visits: Sequence[tuple[str, dict[str, str]]] = VISITS) -> None:
+    async def click(self, until: float, pause_s: float) -> None:
         """Until that moment of `time.monotonic`, thinking up to twice `pause_s` between two pages."""
+
+        async def walk(socket: ClientConnection) -> None:
+            order: list[tuple[str, dict[str, str]]] = []
+            while time.monotonic() < until:
+                order = order or self.random.sample(VISITS, len(VISITS))
+                await self._visit(socket, *order.pop())
+                await asyncio.sleep(self.random.uniform(0, 2 * pause_s))
+
+        await self._meet(walk)
+
+    async def tour(self) -> None:
+        """Every visit once."""
+
+        async def walk(socket: ClientConnection) -> None:
+            for page, query in VISITS:
+                await self._visit(socket, page, query)
+
+        await self._meet(walk)
+
+    async def _meet(self, walk: Callable[[ClientConnection], Awaitable[None]]) -> None:
+        """Open the app and walk; what goes wrong on the way is written down."""
+        origin = self.address.replace("ws://", "http://").removesuffix("/_stcore/stream")
+        options: dict[str, Any] = {"subprotocols": ["streamlit"], "origin": origin, "open_timeout": LONGEST_S}
         try:
-            origin = self.address.replace("ws://", "http://").split("/_stcore")[0]
-            async with connect(self.address, subprotocols=["streamlit"], origin=origin, max_size=None) as socket:  # type: ignore[arg-type,list-item]
+            async with connect(self.address, max_size=None, ping_timeout=None, **options) as socket:
                 await self._visit(socket, "", {})
-                order = list(visits)
-                while time.monotonic() < until:
-                    self.random.shuffle(order)
-                    for page, query in order:
-                        if time.monotonic() > until:
-                            return
-                        await self._visit(socket, page, query)
-                        await asyncio.sleep(self.random.uniform(0, 2 * pause_s))
+                await walk(socket)
         except (OSError, TimeoutError, WebSocketException) as error:
             self.clicks.errors.append(f"{type(error).__name__}: {error}")
 
