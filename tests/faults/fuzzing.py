@@ -115,9 +115,14 @@ def _audit(event: str, arguments: tuple[Any, ...]) -> None:
         return
     if event in _STARTS:
         _seen.append(f"{event} {str(arguments[0])[:80]}")
-    elif event == "open" and isinstance(arguments[0], str) and isinstance(arguments[2], int):
-        if arguments[2] & _WRITES and not os.path.abspath(arguments[0]).startswith(tuple(_allowed)):
-            _seen.append(f"wrote {arguments[0]}")
+    elif event == "open" and _writes(*arguments[::2]):
+        _seen.append(f"wrote {arguments[0]}")
+
+
+def _writes(path: Any, flags: Any) -> bool:
+    """Is a file opened to be written that is in none of the places allowed?"""
+    opened = isinstance(path, str) and isinstance(flags, int) and bool(flags & _WRITES)
+    return opened and not os.path.abspath(path).startswith(tuple(_allowed))
 
 
 sys.addaudithook(_audit)

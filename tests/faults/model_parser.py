@@ -78,7 +78,7 @@ def read_model(_: Path, case: tuple[str, bytes]) -> bool:
     try:
         model = add_upload(files, "fuzzed")
     except UserError as error:
-        assert not [p for p in folder("models").iterdir()], "files of a refused model were left"
+        assert not list(folder("models").iterdir()), "files of a refused model were left"
         return sentence(error)
     models.load_model("fuzzed")
     models.delete_model(model.name)

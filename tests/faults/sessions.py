@@ -1,4 +1,4 @@
-"""People at the app without a browser: real websocket sessions that speak Streamlit's protocol (BackMsg, ForwardMsg)."""
+"""People at the app without a browser: real websocket sessions that speak Streamlit's protocol."""
 
 from __future__ import annotations
 
@@ -108,7 +108,8 @@ class Person:
         kind = message.WhichOneof("type")
         if kind == "navigation":
             self.pages = {p.url_pathname or p.page_name: p.page_script_hash for p in message.navigation.app_pages}
-            self.pages |= {"": p.page_script_hash for p in message.navigation.app_pages if p.is_default}
+            first = next(p for p in message.navigation.app_pages if p.is_default)
+            self.pages[""] = first.page_script_hash
         elif kind == "page_not_found":
             self.clicks.errors.append(f"{page}: not found")
         elif kind == "delta" and message.delta.WhichOneof("type") == "new_element":

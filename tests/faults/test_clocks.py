@@ -14,7 +14,8 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 
-from core.jobs import queue, runners, tick as ticking
+from core.jobs import queue, runners
+from core.jobs import tick as ticking
 from core.jobs.tick import tick
 from core.workflows import starter
 from core.workflows.store import store

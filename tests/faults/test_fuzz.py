@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import io
+import time
 import zipfile
 from pathlib import Path
 
 import pytest
 
+from core.data.formulas import FormulaError, parse_formula
+from core.data.readers.cif import cif_blocks, cif_structure
+from core.data.readers.records import Problem
 from core.data.readers.sources import SourceError, raw_rows
+from core.data.readers.structures import parse_extxyz
 from core.export.vasp_sources import unpacked
 from core.workflows.context import UserError
 from core.workflows.model_files import add_upload
@@ -62,3 +67,17 @@ def test_a_carriage_return_in_the_columns_of_a_csv(tmp_path: Path) -> None:
 
 def test_a_space_group_of_thousands_of_digits_in_the_url(starter: Path) -> None:
     assert not open_page("datasets", dataset="starter", group="0000" + "9" * 5000).error
+
+
+def test_numbers_that_take_minutes_or_gigabytes_are_refused_at_once() -> None:
+    """Found by 10,000 inputs: an operation of thousands of digits, and columns for which ASE made room."""
+    began = time.monotonic()
+    operation = CIF.replace("x, y, z", "x, y, z" + "9" * 5000)
+    with pytest.raises(Problem, match="200 digits"):
+        cif_structure(cif_blocks(operation)[0])
+    frame = '1\nLattice="3 0 0 0 3 0 0 0 3" Properties=species:S:1:pos:R:99999999999 pbc="T T T"\nTi 0 0 0\n'
+    with pytest.raises(Problem, match="more than 1000 columns"):
+        parse_extxyz(frame, "x", "x", "")
+    with pytest.raises(FormulaError, match=r"^Ta999999999999 is not a number of atoms"):
+        parse_formula("Ta" + "9" * 5000)
+    assert time.monotonic() - began < 5
