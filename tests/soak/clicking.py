@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -23,6 +24,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--at-most", type=float, default=0.0, help="seconds that 95 %% of the runs may take; 0: any")
     asked = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # whatever was started is ended
     with tempfile.TemporaryDirectory() as place:
         server = AppServer(Path(place) / "var", {})
         server.start()

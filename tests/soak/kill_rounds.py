@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -28,6 +29,7 @@ def main() -> None:
     from tests.faults.scene import Scene
     from tests.postgres_server import GivenServer, PostgresServer
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # whatever was started is ended
     adopt_orphans()
     with ExitStack() as stack:
         place = Path(stack.enter_context(tempfile.TemporaryDirectory()))
