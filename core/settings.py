@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import shlex
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -94,6 +95,11 @@ class Settings:
     ray_address: str = ""
     ray_token: str = field(default="", repr=False)
     artefacts: str = ""
+
+    @property
+    def shown_database(self) -> str:
+        """The database without its password."""
+        return re.sub(r"(://[^:/@]+):[^@]*@", r"\1@", self.database_url)
 
 
 def settings() -> Settings:

@@ -24,6 +24,7 @@ from sqlalchemy import (
     literal_column,
     text,
 )
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError, TimeoutError
 from sqlalchemy.orm import Session, sessionmaker
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
@@ -92,6 +93,30 @@ def now(session: Session) -> ColumnElement[float]:
     if session.get_bind().dialect.name == "sqlite":
         return literal_column("((julianday('now') - 2440587.5) * 86400.0)", Float)
     return cast(extract("epoch", func.clock_timestamp()), Float)
+
+
+def is_away(error: SQLAlchemyError) -> bool:
+    """Can the same be asked again in a moment: is the server away, or SQLite's file locked?"""
+    if not isinstance(error, DBAPIError):
+        return isinstance(error, TimeoutError)  # no connection became free
+    if error.connection_invalidated or "database is locked" in str(error.orig):
+        return True
+    state = getattr(error.orig, "sqlstate", "")  # None before there is a connection; SQLite knows none
+    return isinstance(error, OperationalError) and (state is None or state[:2] in ("08", "57"))
+
+
+def in_words(error: SQLAlchemyError) -> str:
+    """What is wrong with the database, and what to do, in a sentence."""
+    said = str(getattr(error, "orig", error))
+    if "is full" in said or "No space left" in said or "DiskFull" in type(getattr(error, "orig", error)).__name__:
+        return "The disk is full: make room on it, and go on."
+    if "readonly" in said or "read-only" in said:
+        return "The database can only be read: its file or its disk is read-only."
+    if "disk I/O error" in said or "malformed" in said or "not a database" in said:
+        return f"The database's file cannot be used ({said}): check the disk, and take a copy from before."
+    if is_away(error):
+        return "The database cannot be reached just now: try again in a moment."
+    return f"The database refused what was asked: {type(error).__name__}. The log has the details."
 
 
 def _engine(url: str) -> Engine:

@@ -140,7 +140,7 @@ class Job(Base):
     heartbeat: Mapped[float | None]
     host: Mapped[str] = mapped_column(default="")
     pid: Mapped[int | None]
-    process_started: Mapped[float | None]  # psutil's create_time: a pid alone may be reused
+    process_started: Mapped[float | None]  # seconds since the machine's start: a pid alone may be reused
     cluster_id: Mapped[str] = mapped_column(String(128), default="", server_default="")  # what Slurm or Ray calls it
     preempted: Mapped[int] = mapped_column(default=0, server_default="0")  # attempts that a cluster ended
     away: Mapped[bool] = mapped_column(default=False, server_default=false())  # its files wait in the artefacts

@@ -10,11 +10,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
+
+from tests.postgres_server import PostgresServer, find_initdb
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 ROOT = Path(__file__).resolve().parent.parent
@@ -156,38 +157,13 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
     One for each module: over a whole run of many minutes one was seen to end by itself. Its log lies beside its data.
     """
-    binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    initdb = str(binaries[-1]) if binaries else shutil.which("initdb")
-    if initdb is None:
+    if find_initdb() is None:
         pytest.skip("no Postgres here (initdb was not found)")
-    folder = tmp_path_factory.mktemp("postgres")
-    for parent in [folder, *folder.parents][:4]:
-        parent.chmod(parent.stat().st_mode | 0o055)
-    data, port = folder / "data", free_port()
-    data.mkdir()
-    as_other = ["su", "-s", "/bin/sh", "nobody", "-c"] if os.geteuid() == 0 else ["sh", "-c"]
-    if os.geteuid() == 0:
-        shutil.chown(data, "nobody")
-    run = {"check": True, "capture_output": True, "timeout": 120}
-    subprocess.run([*as_other, f"{initdb} -D {data} -U tester -A trust --no-sync"], **run)  # type: ignore[call-overload]
-    server = Path(initdb).with_name("postgres")
-    process = subprocess.Popen(
-        [*as_other, f"exec {server} -D {data} -p {port} -h 127.0.0.1 -c unix_socket_directories='' -c fsync=off"],
-        stdout=subprocess.DEVNULL,
-        stderr=(folder / "log").open("wb"),
-    )
-    url = f"postgresql+psycopg://tester@127.0.0.1:{port}/postgres"
+    server = PostgresServer(tmp_path_factory.mktemp("postgres"))
     try:
-        _wait_for_port(port, process)
-        _wait_for_connection(url)
-        yield url
+        yield server.url
     finally:
-        children = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
-        for child in [*children, process]:
-            with suppress(psutil.NoSuchProcess):
-                child.terminate()
-        psutil.wait_procs(children, timeout=10)
-        process.wait(timeout=10)
+        server.stop()
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from core.settings import SettingsError
 from core.workflows.context import UserError
-from core.workflows.startup import database_fault
+from db.session import in_words
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{error}", file=sys.stderr)
         return 2
     except DBAPIError as error:
-        print(database_fault(error), file=sys.stderr)
+        print(in_words(error), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)

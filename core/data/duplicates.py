@@ -14,6 +14,7 @@ import numpy as np
 from core.crystals import Crystals, to_structures
 from core.data.recipe import Columns
 from core.evaluation.matching import matcher
+from core.processes import end_with_parent
 
 _AHEAD = 64  # formulas handed out before the first comes back
 
@@ -35,7 +36,7 @@ def find_duplicates(
     if count == 1:
         yield from map(_of_one_formula, work)
         return
-    with ProcessPoolExecutor(count, multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), end_with_parent) as pool:
         pending: deque[Future[tuple[int, np.ndarray]]] = deque()
         try:
             for one in work:

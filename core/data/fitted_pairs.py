@@ -14,6 +14,7 @@ from torch import Tensor
 
 from core.crystals import Crystals
 from core.data.common_cells import Cell, Fit, common_size, fit_to, fitted, in_basis, start_matrix
+from core.processes import end_with_parent
 
 _KEPT = 200_000  # pairs that a process remembers: some kilobytes each
 _PIECE = 500  # pairs fitted at once
@@ -112,7 +113,7 @@ def fit_pairs(structures: Structures, pairs: Tensor, processes: int = 1) -> Fits
     parts = [tuple(structures[part[:, side]] for side in (0, 1)) for part in pairs.split(_PIECE)]
     if processes > 1 and len(parts) > 1:
         with ProcessPoolExecutor(
-            processes, get_context("spawn"), torch.set_num_threads, (1,)
+            processes, get_context("spawn"), _begin
         ) as pool:  # a fork would copy locks and threads
             fitted_parts = list(pool.map(_fit_part, *zip(*parts, strict=True)))
     else:
@@ -126,6 +127,11 @@ def fit_pairs(structures: Structures, pairs: Tensor, processes: int = 1) -> Fits
         torch.from_numpy(np.array([fit.shift for _, fit in found], dtype=np.float32).reshape(-1, 3)),
         torch.from_numpy(orders.astype(np.int16)),
     )
+
+
+def _begin() -> None:
+    end_with_parent()
+    torch.set_num_threads(1)
 
 
 def _fit_part(starts: Crystals, targets: Crystals) -> list[tuple[np.ndarray, Fit]]:

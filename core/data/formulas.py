@@ -38,9 +38,9 @@ def parse_formula(text: str) -> dict[str, int]:
         if symbol:
             if not Element.is_valid_symbol(symbol):
                 raise FormulaError(f"{symbol!r} is no element: write symbols such as Ta, W, B.")
-            count = int(number) if number else 1
+            count = int(number[:6]) if number else 1
             if not 1 <= count <= 1000:
-                raise FormulaError(f"{symbol}{number} is not a number of atoms that a cell can hold.")
+                raise FormulaError(f"{symbol}{number[:12]} is not a number of atoms that a cell can hold.")
             counts[symbol] = counts.get(symbol, 0) + count
         place = token.end()
     if not counts:

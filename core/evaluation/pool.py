@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import multiprocessing.connection
 import os
 import signal
 import threading
@@ -17,6 +16,7 @@ import numpy as np
 
 from core.evaluation.matching import LIMIT_S, cell_distances, check_matcher, rms_distance
 from core.evaluation.reduction import Cell, cell_of
+from core.processes import end_with_parent
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -201,7 +201,7 @@ def begin_process() -> None:
     warnings.simplefilter("ignore")
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
 
 
 def _one_thread() -> None:
@@ -212,11 +212,3 @@ def _one_thread() -> None:
         threadpool_limits(1)
     except ImportError:
         pass
-
-
-def _end_with_parent() -> None:
-    """A parent that is killed cannot end its processes: they see that it is gone."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        multiprocessing.connection.wait([parent.sentinel])
-        os._exit(1)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import gzip
-import lzma
 import zipfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
+
+from core.data.zips import DAMAGED
 
 MAX_RUN = 400_000_000  # bytes of one file, unpacked
 MAX_TOTAL = 8_000_000_000  # of all files of one zip, unpacked
@@ -45,10 +46,10 @@ def unpacked(path: Path, name: str, place: Path) -> Iterator[Found]:
             return
         with zipfile.ZipFile(path) as archive:
             yield from _zipped(archive, name, place)
-    except (zipfile.BadZipFile, zipfile.LargeZipFile) as error:
-        yield Found(name, problem=f"it is damaged: {error}")
     except OSError as error:
         yield Found(name, problem=f"it cannot be read: {error.strerror or error}")
+    except DAMAGED:
+        yield Found(name, problem="it is damaged or cut off: copy it again")
 
 
 def is_references(name: str) -> bool:
@@ -90,7 +91,7 @@ def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, shown: str, place
         yield Found(shown, problem="it is packed in a way that cannot be read here: pack the zip again")
     except RuntimeError:
         yield Found(shown, problem="it is encrypted: pack the zip without a password")
-    except (zipfile.BadZipFile, lzma.LZMAError):
+    except DAMAGED:
         yield Found(shown, problem="it is damaged in the zip: pack it again")
 
 

@@ -7,6 +7,7 @@ once: every change is a compare-and-set on the row.
 from __future__ import annotations
 
 import logging
+import time
 
 from sqlalchemy.orm import Session
 
@@ -21,7 +22,8 @@ from db.tables import Job
 
 MAX_ATTEMPTS = 3  # beside those that a cluster ended to make room
 MAX_PREEMPTED = 100
-STALE_S = 60.0  # a heartbeat older than this is a lost worker; workers beat every second
+STALE_S = 60.0  # a heartbeat older than this, and silent as long as it is watched, is a lost worker
+SILENT_S = 15.0  # of watching; workers beat every second
 START_S = 20.0  # a worker has this long to start and write its pid
 TERM_AFTER_S, KILL_AFTER_S = 5.0, 20.0  # after cancelling was asked for
 CAPACITY = {"io": 2} | dict.fromkeys(CLUSTERS, 200)  # jobs at once per queue, 1 elsewhere; clusters have their own
@@ -48,21 +50,29 @@ def _check(job: Job, age: float, asked: float | None) -> None:
     """Find out whether a running job still runs; hurry it along if it was cancelled."""
     runner = runner_for(job.runner)
     state = runner.status(job)
+    silent = _silent_for(job, age) > SILENT_S
     if state == "waiting":
         _wait(job, runner, asked)
-    elif _is_lost(job, state, age):
+    elif _is_lost(job, state, age, silent):
         _end_lost(job, asked)
         if job.cluster_id:
             runner.cancel(job, force=True)  # so that nothing goes on there that nobody waits for
+    elif silent and not _only_submitted(job):  # it hangs: ended first, so that there are never two
+        runner.cancel(job, force=True)
     elif asked is not None and asked > TERM_AFTER_S:
         runner.cancel(job, force=asked > KILL_AFTER_S)
 
 
-def _is_lost(job: Job, state: str, age: float) -> bool:
-    if job.cluster_id and job.pid is None and state != "gone":
-        return False  # the cluster has it, and its worker has not begun
-    fresh_start = job.pid is None and age < START_S
-    return (state == "gone" and not fresh_start) or age > STALE_S
+def _is_lost(job: Job, state: str, age: float, silent: bool) -> bool:
+    if _only_submitted(job) and state != "gone":
+        return False
+    fresh_start = job.pid is None and abs(age) < START_S
+    return (state == "gone" and not fresh_start) or (state == "unknown" and silent)
+
+
+def _only_submitted(job: Job) -> bool:
+    """Does a cluster have it, and its worker has not begun?"""
+    return bool(job.cluster_id) and job.pid is None
 
 
 def _wait(job: Job, runner: Runner, asked: float | None) -> None:
@@ -91,6 +101,24 @@ def may_retry(job: Job) -> bool:
     """Does a lost job start again by itself? What a cluster ended to make room does not count."""
     failed = job.attempts - job.preempted
     return KINDS[job.kind].resumable and failed < MAX_ATTEMPTS and job.preempted < MAX_PREEMPTED
+
+
+_heard: dict[int, tuple[float | None, float]] = {}  # job -> its last heartbeat, and when it was first seen here
+
+
+def _silent_for(job: Job, age: float) -> float:
+    """Seconds for which a stale heartbeat has stood still while this process watched; 0 where it is not stale.
+
+    A clock that was set, or a machine that slept, makes every heartbeat old at once; a living worker's moves on.
+    """
+    beat, since = _heard.get(job.id, (None, 0.0))
+    if age <= STALE_S:
+        _heard.pop(job.id, None)
+        return 0.0
+    if job.id not in _heard or beat != job.heartbeat:
+        since = time.monotonic()
+        _heard[job.id] = (job.heartbeat, since)
+    return time.monotonic() - since
 
 
 def _end_lost(job: Job, asked: float | None) -> None:

@@ -16,7 +16,6 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-import psutil
 from sqlalchemy.exc import SQLAlchemyError
 
 from core.jobs import queue
@@ -24,12 +23,13 @@ from core.jobs.away import files_of
 from core.jobs.kinds import KINDS
 from core.jobs.queue import REFUSED
 from core.jobs.runners import CLUSTERS
+from core.jobs.runners.local import started_at
 from core.jobs.tick import tick
 from core.workflows.acting import EDITOR, Acting, acting_as, local_administrator
 from core.workflows.context import Cancelled, UserError
 from core.workflows.store import store
 from db import jobs as rows
-from db.session import now, write_lock
+from db.session import in_words, is_away, now, write_lock
 from db.tables import Job
 
 BEAT_S = 1.0
@@ -129,8 +129,7 @@ def run(job_id: int, attempt: int) -> str:
         if job is None or job.status != "running" or job.attempts != attempt:
             log.error("job %s is not this worker's (attempt %s)", job_id, attempt)
             return "lost"
-        process = psutil.Process()
-        where = {"host": socket.gethostname(), "pid": process.pid, "process_started": process.create_time()}
+        where = {"host": socket.gethostname(), "pid": os.getpid(), "process_started": started_at(os.getpid())}
         rows.update_job(session, job_id, **where)
     context = JobContext(job_id, attempt, Path(job.folder), device_for(job.device))
     signal.signal(signal.SIGTERM, context.stop)
@@ -153,6 +152,11 @@ def run(job_id: int, attempt: int) -> str:
         status, ending["error"] = "failed", _sentence(error)
         if isinstance(error, UserError):
             ending["result"] = {REFUSED: True}
+    except SQLAlchemyError as error:
+        traceback.print_exc()
+        # a database that is away for a moment: the next tick queues the job again, and it goes on from what it kept
+        status = "lost" if is_away(error) else "failed"
+        ending |= {"error": in_words(error)} if status == "failed" else {"message": in_words(error)}
     except Exception as error:
         traceback.print_exc()
         sentence = f"Something went wrong that is not your doing: {type(error).__name__}. The log has the details."

@@ -26,7 +26,10 @@ def write_tensor_file(path: Path, tensors: Mapping[str, Tensor], metadata: Mappi
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         plain = {k: t.detach().cpu().contiguous() for k, t in tensors.items()}
-        save_file(plain, str(partial), dict(metadata or {}))
+        try:
+            save_file(plain, str(partial), dict(metadata or {}))
+        except SafetensorError as error:  # it has no other word for a disk that is full
+            raise OSError(f"{path.name} cannot be written: {error}") from error
         with partial.open("rb") as file:
             os.fsync(file.fileno())
         os.replace(partial, path)

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from core.checked import check_fields
 from core.data.matrix import element_table
 from core.models import transformer, unet
 from core.models.transformer import Transformer, TransformerConfig
@@ -74,14 +75,23 @@ def build_network(network: str, values: dict[str, Any], tables: Callable[[], Tab
 
     tables: what the U-Net knows of elements and groups, `known_tables` by default
     """
-    if network not in NETWORKS:
-        raise ValueError(f"There is no network {network!r} in this version.")
-    try:
-        config = NETWORKS[network].config(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
-        config.check()
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"The configuration of this {network} cannot be read: {error}.") from error
+    config = read_config(network, values)
     return Transformer(config) if network == "transformer" else UNet(config, (tables or known_tables)())
+
+
+def read_config(network: str, values: dict[str, Any]) -> Config:
+    """A checkpoint's configuration, its types and sizes checked. Raises ValueError."""
+    if not isinstance(network, str) or network not in NETWORKS:
+        raise ValueError(f"There is no network {str(network)[:80]!r} in this version.")
+    try:
+        made: Config = NETWORKS[network].config(
+            **{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        )
+        check_fields(made)
+        made.check()
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"The configuration of this {network} cannot be read: {str(error)[:300]}.") from error
+    return made
 
 
 @cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, fields, replace
 from typing import Any
 
+from core.checked import check_fields
 from core.samplers.diffusion import SCHEDULES, Diffusion
 from core.samplers.flow import PATHS, FlowMatching
 from core.samplers.geometry import GEOMETRIES, PAPER
@@ -41,15 +42,16 @@ def sampler_for(task: str, method: str, **changes: Any) -> Sampler:
 
     In the paper's geometry a structure to modify is the start as it is, without blur.
     """
-    if task not in METHODS:
-        raise ValueError(f"There is no task {task!r}: choose {' or '.join(METHODS)}.")
-    if method not in METHODS[task]:
-        raise ValueError(f"{task} has no method {method!r}: choose {', '.join(METHODS[task])}.")
+    if not isinstance(task, str) or task not in METHODS:
+        raise ValueError(f"There is no task {str(task)[:80]!r}: choose {' or '.join(METHODS)}.")
+    if not isinstance(method, str) or method not in METHODS[task]:
+        raise ValueError(f"{task} has no method {str(method)[:80]!r}: choose {', '.join(METHODS[task])}.")
     sampler = METHODS[task][method]
     known = {f.name for f in fields(sampler)}
     if changes.get("geometry") == PAPER and "noise" not in changes:
         changes["noise"] = 0.0
     sampler = replace(sampler, **{k: v for k, v in changes.items() if k in known})
+    check_fields(sampler)
     if sampler.geometry not in GEOMETRIES:
         raise ValueError(f"There is no geometry {sampler.geometry!r}: choose {' or '.join(GEOMETRIES)}.")
     if isinstance(sampler, FlowMatching) and sampler.solver not in ("euler", "heun"):

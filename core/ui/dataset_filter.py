@@ -21,7 +21,7 @@ def selection() -> Selection:
     element, group = query.get("element"), query.get("group", "")
     return Selection(
         element=element if element and Element.is_valid_symbol(element) else None,
-        group=int(group) if group.isascii() and group.isdecimal() and int(group[:4]) <= 230 else None,
+        group=int(group) if group.isascii() and group.isdecimal() and len(group) < 4 and int(group) <= 230 else None,
         formula=query.get("formula") or None,
         atoms=_range(query.get("atoms")),
         energy=_range(query.get("energy")),

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import streamlit as st
+from sqlalchemy.exc import DBAPIError
 from starlette.middleware import Middleware
 
 from core.jobs.tick import tick
@@ -22,6 +23,7 @@ from core.ui.text import said
 from core.workflows import starter
 from core.workflows.context import UserError
 from core.workflows.startup import check_start
+from db.session import in_words
 
 TICK_S = 1.0
 
@@ -75,7 +77,6 @@ MIDDLEWARE = [Middleware(_Guarded), Middleware(Gate)]
 async def lifespan(_: Any) -> AsyncIterator[dict[str, Any]]:
     """Open the store, put in what ships, and tick once a second until the server ends. Jobs outlive it."""
     _check_or_end()
-    starter.install()
     ticking = asyncio.create_task(_tick_forever())
     try:
         yield {}
@@ -91,7 +92,8 @@ def _check_or_end() -> None:
         install()
         for warning in [*check_start(), *([EXPOSED] if is_exposed() else [])]:
             log.warning(warning)
-    except (UserError, SettingsError) as error:
+        starter.install()
+    except (UserError, SettingsError, OSError) as error:
         print(f"Subhull cannot start. {error}", file=sys.stderr, flush=True)
         os._exit(2)  # nothing runs yet that would have to be ended
 
@@ -107,8 +109,11 @@ async def _tick_forever() -> None:
 
 def on_script_error(error: Exception) -> bool:
     """Show a sentence, and the traceback only to those who open it."""
-    if isinstance(error, (UserError, SettingsError)):
-        st.error(said(str(error)), icon=":material/error:")
+    if isinstance(error, (UserError, SettingsError, DBAPIError)):
+        sentence = in_words(error) if isinstance(error, DBAPIError) else str(error)
+        if isinstance(error, DBAPIError):
+            log.error("a page could not ask the database", exc_info=error)
+        st.error(said(sentence), icon=":material/error:")
         return True
     log.error("a page failed", exc_info=error)
     st.error(

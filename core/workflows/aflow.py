@@ -17,6 +17,7 @@ from core.settings import settings
 from core.workflows.context import Cancelled, Context, UserError
 from core.workflows.datasets import check_new_name
 from core.workflows.imports import ImportParams, import_files
+from core.workflows.made import made_before
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,11 @@ def import_aflow(params: AflowParams, context: Context) -> dict[str, Any]:
 
     Returns what an import returns, and `matching`: how many entries AFLOW counted.
     """
+    path = context.folder / "entries.jsonl"
+    if (made := made_before(context.job_id)) is not None:
+        return made | {"matching": _kept_state(path, _checked(params.summons)).total}
     check_new_name(params.name)
     summons = _checked(params.summons)
-    path = context.folder / "entries.jsonl"
     state = fetch(summons, params, path, context)
     if not path.stat().st_size:
         raise UserError("AFLOW has no entry that matches: ask for less.")
@@ -92,7 +95,7 @@ def client_for(
 def fetch(summons: str, params: AflowParams, path: Path, context: Context) -> _Fetched:
     """All entries of a checked summons into `path`, one JSON line each. Raises UserError."""
     kept = path.with_suffix(".state")
-    state = _resume(summons, path, kept)
+    state = _resume(summons, path)
     seen = _names(path)
     started, before = time.monotonic(), len(seen)
     if state.finished:
@@ -128,18 +131,22 @@ def fetch(summons: str, params: AflowParams, path: Path, context: Context) -> _F
     return state
 
 
-def _resume(summons: str, path: Path, kept: Path) -> _Fetched:
+def _resume(summons: str, path: Path) -> _Fetched:
     """Where an earlier run stopped; what it wrote after its last finished page is cut off."""
-    try:
-        state = _Fetched(**json.loads(kept.read_text()))
-    except (OSError, ValueError, TypeError):
-        state = _Fetched(summons)
-    if state.summons != summons:
-        state = _Fetched(summons)
+    state = _kept_state(path, summons)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab") as file:
         file.truncate(state.size)
     return state
+
+
+def _kept_state(path: Path, summons: str) -> _Fetched:
+    """What is known of the file at `path`; of another summons, or where it cannot be read: nothing."""
+    try:
+        state = _Fetched(**json.loads(path.with_suffix(".state").read_text()))
+    except (OSError, ValueError, TypeError):
+        return _Fetched(summons)
+    return state if state.summons == summons else _Fetched(summons)
 
 
 def _keep(path: Path, state: _Fetched) -> None:

@@ -26,6 +26,7 @@ from core.workflows.acting import EDITOR, acting, require, require_owner
 from core.workflows.audit import record
 from core.workflows.context import Cancelled, Context, UserError
 from core.workflows.imports import drop_import, open_import
+from core.workflows.made import keep_made, made_before
 from core.workflows.store import folder, store
 from db import datasets as dataset_rows
 from db import structures as rows
@@ -48,6 +49,8 @@ def build_dataset(params: BuildParams, context: Context) -> dict[str, Any]:
     Raises UserError where nothing remains, a name is taken or an import is unknown.
     """
     require(EDITOR)
+    if (known := made_before(context.job_id)) is not None:
+        return known
     check_new_name(params.name)
     imports = find_imports(params.imports)
     columns = columns_of([i.id for i in imports])
@@ -63,15 +66,17 @@ def build_dataset(params: BuildParams, context: Context) -> dict[str, Any]:
     with store().session() as session:
         dataset_id = dataset_rows.add_dataset(session, [i.id for i in imports], **made, owner_id=acting().id)
         record(session, "build", "dataset", params.name)
-    summary = made["summary"]
-    return {
-        "structures": summary["structures"],
-        "formulas": summary["formulas"],
-        "stages": summary["stages"],
-        "dataset": params.name,
-        "dataset_id": dataset_id,
-        "hash": made["hash"],
-    }
+        summary = made["summary"]
+        result = {
+            "structures": summary["structures"],
+            "formulas": summary["formulas"],
+            "stages": summary["stages"],
+            "dataset": params.name,
+            "dataset_id": dataset_id,
+            "hash": made["hash"],
+        }
+        keep_made(session, context.job_id, result)
+    return result
 
 
 def dataset_of_all(name: str, import_id: int, digest: str, method: str, skipped: dict[str, int]) -> dict[str, Any]:

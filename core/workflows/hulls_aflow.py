@@ -21,6 +21,7 @@ from core.workflows.datasets import check_name
 from core.workflows.hulls import as_system
 from core.workflows.hulls_build import hull_result
 from core.workflows.hulls_store import check_new_hull, put_hull
+from core.workflows.made import made_before
 
 _AUIDS = 20  # asked for at once
 
@@ -42,6 +43,8 @@ def hull_from_aflow(params: AflowHullParams, context: Context) -> dict[str, Any]
     Entries with a Hubbard U or of another DFT type are counted, not used. Returns what every job that makes a hull
     returns, and `matching`: how many entries AFLOW counted. Raises UserError.
     """
+    if (made := made_before(context.job_id)) is not None:
+        return hull_result(made["hull_id"]) | {"matching": made["matching"]}
     system, name = as_system(params.system), check_name(params.name or "AFLOW")
     check_new_hull(system, METHOD if params.dft_type == DFT_TYPE else f"{METHOD}-{params.dft_type}", name)
     question = summons_of(system, params.dft_type)
@@ -54,9 +57,10 @@ def hull_from_aflow(params: AflowHullParams, context: Context) -> dict[str, Any]
         source = read_entries(list(_lines(path)), "AFLOW's reply")
     except HullFileError as error:
         raise UserError(str(error)) from error
-    hull_id = put_hull(_about(source, system, name, question, state.total))
+    more = {"matching": state.total}
+    hull_id = put_hull(_about(source, system, name, question, state.total), context.job_id, more)
     path.unlink()
-    return hull_result(hull_id) | {"matching": state.total}
+    return hull_result(hull_id) | more
 
 
 def summons_of(system: str, dft_type: str = DFT_TYPE) -> str:

@@ -15,6 +15,7 @@ from core.workflows.context import Cancelled, Context, UserError
 from core.workflows.datasets import check_name, get_dataset, imports_of, load_tensors
 from core.workflows.hulls import as_system
 from core.workflows.hulls_store import check_new_hull, put_hull
+from core.workflows.made import made_before
 from core.workflows.store import store
 from db import structures as rows
 from db.tables import Dataset, Energy, Structure
@@ -39,6 +40,8 @@ def build_hull(params: BuildHullParams, context: Context) -> dict[str, Any]:
     Raises UserError where the dataset has no such structures, none with an energy, or energies of several methods
     and none is chosen.
     """
+    if (made := made_before(context.job_id)) is not None:
+        return hull_result(made["hull_id"])
     dataset, system = get_dataset(params.dataset), as_system(params.system)
     method = method_for(dataset, params.method)
     name = params.name or dataset.name
@@ -53,7 +56,7 @@ def build_hull(params: BuildHullParams, context: Context) -> dict[str, Any]:
     notes |= {k: v for i in imports_of(dataset) for k, v in i.notes.items() if k in ("terms", "citation")}
     left_out = {f"without a formation energy by {method}": without} if without else {}
     source = HullSource(system, method, name, f"dataset {dataset.name}", phases, len(ids), left_out, notes=notes)
-    return hull_result(put_hull(source))
+    return hull_result(put_hull(source, context.job_id))
 
 
 def check_build(params: BuildHullParams) -> np.ndarray:

@@ -27,6 +27,7 @@ from core.workflows.hulls import HullView, get_hull_by_id
 from core.workflows.hulls_aflow import structures_from_aflow
 from core.workflows.hulls_build import hull_result
 from core.workflows.hulls_store import check_new_hull, put_hull
+from core.workflows.made import made_before
 from core.workflows.relax import RelaxParams, method_of, potential_for, relax_crystals
 from core.workflows.store import store
 from db import structures as rows
@@ -75,6 +76,8 @@ def evaluate_hull(params: EvaluateHullParams, context: Context) -> dict[str, Any
     stable phase has no structure, or cannot be evaluated, or the potential lacks a reference.
     """
     view = get_hull_by_id(params.hull_id)
+    if (made := made_before(context.job_id)) is not None:
+        return _result(view, made["hull_id"])
     potential = potential_for(params.potential, context.device)
     _check_method(view, potential.name)
     references = _references(potential.name, view.hull.elements)
@@ -83,7 +86,10 @@ def evaluate_hull(params: EvaluateHullParams, context: Context) -> dict[str, Any
     if attached.missing:
         raise UserError(missing_sentence(view, attached.missing, params.aflow))
     done = _evaluate(attached, potential, references, params, context)
-    hull_id = put_hull(_source(view, attached, done, references, params))
+    return _result(view, put_hull(_source(view, attached, done, references, params), context.job_id))
+
+
+def _result(view: HullView, hull_id: int) -> dict[str, Any]:
     return hull_result(hull_id) | {"compared": compare_hulls(view, get_hull_by_id(hull_id))}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -13,14 +14,16 @@ from core.energy.hull_source import HullSource, SourcePhase
 from core.workflows.acting import EDITOR, require
 from core.workflows.audit import record
 from core.workflows.context import UserError
+from core.workflows.made import keep_made
 from core.workflows.store import store
 from db import hulls as hull_rows
 
 
-def put_hull(source: HullSource) -> int:
+def put_hull(source: HullSource, job_id: int = 0, more: Mapping[str, Any] | None = None) -> int:
     """Write a hull with all its entries, or nothing; distances are computed here, whatever the source says.
 
-    Returns its id. Raises UserError where it is no hull or its name is taken.
+    job_id: of the job that makes it: killed now, it finds the id and `more` when it goes on. Returns the id.
+    Raises UserError where it is no hull or its name is taken.
     """
     who = require(EDITOR)
     source = replace(source, method=_clean(source.method)[:64], name=_clean(source.name)[:80])
@@ -44,6 +47,7 @@ def put_hull(source: HullSource) -> int:
             hull_id = hull_rows.add_hull(session, entries, **_clean(values), owner_id=who.id)
             name = f"{source.chemical_system} by {source.method} ({source.name})"
             record(session, "import", "hull", name)
+            keep_made(session, job_id, {"hull_id": hull_id, **(more or {})})
             return hull_id
     except IntegrityError as error:  # two at once
         raise UserError(_taken(source.chemical_system, source.method, source.name)) from error

@@ -22,6 +22,7 @@ from core.data.readers.sources import SourceError, raw_rows
 from core.workflows import audit
 from core.workflows.acting import EDITOR, acting, require
 from core.workflows.context import Cancelled, Context, UserError
+from core.workflows.made import keep_made, made_before
 from core.workflows.store import folder, store
 from db import datasets as dataset_rows
 from db import jobs as job_rows
@@ -58,6 +59,9 @@ def import_files(params: ImportParams, context: Context) -> dict[str, Any]:
     from core.workflows.datasets import check_new_name, dataset_of_all
 
     require(EDITOR)
+    if (made := made_before(context.job_id)) is not None:
+        _forget_uploads(params)
+        return made
     check_new_name(params.name)
     paths = [Path(f) for f in params.files]
     missing = [p.name for p in paths if not p.is_file()]
@@ -74,8 +78,8 @@ def import_files(params: ImportParams, context: Context) -> dict[str, Any]:
         if not taken.total:
             raise UserError(_nothing_taken(names, taken))
         context.progress(None, f"Making the dataset of {taken.total:,} structures")
-        made = dataset_of_all(params.name, import_id, taken.digest.hexdigest(), params.method, dict(taken.reasons))
-        result = _show(params, taken, made)
+        dataset = dataset_of_all(params.name, import_id, taken.digest.hexdigest(), params.method, dict(taken.reasons))
+        result = _show(params, taken, dataset, context.job_id)
     except BaseException as error:
         taken.close()
         drop_import(import_id)
@@ -269,7 +273,7 @@ def _nothing_taken(names: Sequence[str], taken: _Taken) -> str:
     return f"{which} could {'not ' * (count == 1)}be used. The first: {taken.first}."
 
 
-def _show(params: ImportParams, taken: _Taken, made: dict[str, Any]) -> dict[str, Any]:
+def _show(params: ImportParams, taken: _Taken, made: dict[str, Any], job_id: int) -> dict[str, Any]:
     """Show the import and its dataset, in one transaction."""
     methods = made["summary"]["methods"]
     with store().session() as session:
@@ -283,11 +287,13 @@ def _show(params: ImportParams, taken: _Taken, made: dict[str, Any]) -> dict[str
         )
         dataset_id = dataset_rows.add_dataset(session, [taken.import_id], **made, owner_id=acting().id)
         audit.record(session, "import", "dataset", params.name, f"{taken.total:,} structures")
-    return {
-        "structures": taken.total,
-        "skipped": taken.reasons.total(),
-        "reasons": dict(taken.reasons),
-        "import_id": taken.import_id,
-        "dataset": params.name,
-        "dataset_id": dataset_id,
-    }
+        result = {
+            "structures": taken.total,
+            "skipped": taken.reasons.total(),
+            "reasons": dict(taken.reasons),
+            "import_id": taken.import_id,
+            "dataset": params.name,
+            "dataset_id": dataset_id,
+        }
+        keep_made(session, job_id, result)
+    return result

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 from uuid import uuid4
 
+from core.data.zips import UNREADABLE
 from core.models.checkpoint import CARD, CONFIG, WEIGHTS
 from core.workflows.acting import EDITOR, require
 from core.workflows.audit import record_alone
@@ -99,7 +100,9 @@ def _unzip(source: IO[bytes], target: Path) -> None:
             for part, member in _members(archive).items():
                 with archive.open(member) as file:
                     _copy(file, target / part, _limit(part), member.filename)
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+    except UserError:
+        raise
+    except UNREADABLE as error:
         raise UserError("This .zip is damaged, encrypted or of a kind that cannot be read.") from error
 
 

@@ -26,6 +26,7 @@ from core.models.checkpoint import (
     write_values,
 )
 from core.models.registry import build_network, known_tables
+from core.models.registry import read_config as network_config
 from core.samplers.geometry import CELLS
 from core.samplers.protocol import Sampler
 from core.samplers.registry import STEPS, drawn_by, sampler_for
@@ -123,7 +124,8 @@ def sampler_of(config: Mapping[str, Any]) -> Sampler:
     values = config.get("sampler") or {}
     if not isinstance(values, Mapping):
         raise ValueError("The sampler of this model's configuration cannot be read.")
-    return sampler_for(config["task"], config["method"], **values)
+    named = {k: v for k, v in values.items() if k not in ("task", "method")}
+    return sampler_for(config["task"], config["method"], **named)
 
 
 def register(name: str, source: Path, job_id: int | None = None, keep: bool = False) -> Model:
@@ -182,8 +184,10 @@ def _check_config(config: Mapping[str, Any], source: Path) -> None:
     lists = ("elements", "natoms", "space_groups", "patterns")
     if not isinstance(seen, dict) or (seen and not all(isinstance(seen.get(key), list) for key in lists)):
         raise ValueError("config.json does not say in a readable way what the model learned from.")
-    if len(str(config.get("energy_method", ""))) > 64 or not isinstance(config["network_config"], dict):
+    named = config.get("energy_method", "")
+    if not isinstance(named, str) or len(named) > 64 or not isinstance(config["network_config"], dict):
         raise ValueError("config.json names an energy method or a network that cannot be read.")
+    network_config(config["network"], config["network_config"])
     tables = known_tables() if config["network"] == "unet" else None
     with torch.device("meta"):
         network = build_network(config["network"], config["network_config"], (lambda: tables) if tables else None)

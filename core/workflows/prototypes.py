@@ -24,6 +24,7 @@ from core.energy.relaxation import CONVERGED, relax, relax_volume
 from core.evaluation.matching import first_match
 from core.settings import settings
 from core.workflows.context import Cancelled, Context, UserError
+from core.workflows.made import made_before
 
 RELAXING = ("volume", "full", "none")
 
@@ -57,6 +58,8 @@ def build(params: PrototypeParams, context: Context) -> dict[str, Any]:
     from core.workflows.datasets import check_new_name
     from core.workflows.imports import ImportParams, import_files
 
+    if (made := made_before(context.job_id)) is not None:
+        return made
     check_new_name(params.name)
     path = context.folder / f"{params.name}.jsonl"
     rows = write_rows(params, path, context)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from core.data.zips import UNREADABLE
 from core.workflows.context import UserError
 from core.workflows.recorded import method_here
 from core.workflows.store import store
@@ -68,7 +69,7 @@ def _read(path: Path) -> dict[str, Any]:
             with path.open("rb") as plain:
                 data = plain.read(_MAX + 1)
         values = json.loads(data) if len(data) <= _MAX else None
-    except (OSError, ValueError, KeyError, RuntimeError, RecursionError, NotImplementedError, zipfile.BadZipFile):
+    except (OSError, KeyError, RecursionError, *UNREADABLE):
         values = None
     if not isinstance(values, dict):
         raise UserError(f"{path.name} is no manifest.json of a bundle, nor a zip that holds one.")

@@ -27,6 +27,7 @@ def install() -> None:
 
     A starter dataset that was deleted stays away: a marker beside the database remembers that it was there.
     """
+    store()
     with acting_as(THE_APP), (folder("jobs").parent / ".starter").open("a+") as marker:
         fcntl.flock(marker, fcntl.LOCK_EX)
         marker.seek(0)

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from difflib import get_close_matches
-
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from core.settings import VARIABLES, settings
 from core.workflows.context import UserError
@@ -25,10 +21,7 @@ def check_start() -> list[str]:
         probe.unlink()
     except OSError as error:
         raise UserError(f"SUBHULL_VAR is {found.var}, which cannot be written: {error.strerror or error}.") from error
-    try:
-        store()
-    except (DBAPIError, PoolTimeout) as error:
-        raise UserError(database_fault(error)) from error
+    store()
     return unknown_settings(os.environ)
 
 
@@ -39,11 +32,3 @@ def unknown_settings(environment: Mapping[str, str]) -> list[str]:
         near = get_close_matches(name, VARIABLES, 1, 0.75)
         said.append(f"{name} is no setting of this app" + (f": is {near[0]} meant?" if near else "."))
     return said
-
-
-def database_fault(error: Exception) -> str:
-    """What a database's own error comes to, without the statement and without a password."""
-    cause = str(getattr(error, "orig", None) or error)
-    line = next((text.strip() for text in cause.splitlines() if text.strip()), "no reason is given")
-    line = re.sub(r"://[^@/\s]+@", "://", line)
-    return f"The database cannot be used: {line.rstrip('.')}. SUBHULL_DATABASE_URL names it."

@@ -5,8 +5,11 @@ from __future__ import annotations
 from functools import lru_cache
 from pathlib import Path
 
+from sqlalchemy.exc import DBAPIError
+
 from core.settings import settings
-from db.session import Database
+from core.workflows.context import UserError
+from db.session import Database, in_words
 
 
 def store() -> Database:
@@ -16,13 +19,27 @@ def store() -> Database:
 
 @lru_cache(maxsize=8)
 def _open(url: str) -> Database:
-    database = Database(url)
-    database.migrate()
+    try:
+        database = Database(url)
+        database.migrate()
+    except (OSError, DBAPIError) as error:
+        why = in_words(error) if isinstance(error, DBAPIError) else f"{error.strerror or error}."
+        raise UserError(_unusable(why)) from error
     return database
 
 
 def folder(kind: str) -> Path:
     """A folder of files beside the database: "jobs", "datasets", "models" or "uploads"."""
     path = settings().var / kind
-    path.mkdir(parents=True, exist_ok=True)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(_unusable(f"{error.strerror or error}.")) from error
     return path
+
+
+def _unusable(why: str) -> str:
+    return (
+        f"The store cannot be opened: {why} It is {settings().shown_database} with the folder {settings().var}; "
+        "SUBHULL_VAR and SUBHULL_DATABASE_URL name another one."
+    )

@@ -71,6 +71,8 @@ class TrainParams:
 
 def train(params: TrainParams, context: Context) -> dict[str, Any]:
     """Train (or go on from the folder's checkpoint) and put the model into the store. Raises UserError."""
+    if (made := _made_before(context.job_id)) is not None:
+        return made
     plan = check_params(params)
     dataset = get_dataset(params.dataset)
     data = load_tensors(dataset)
@@ -112,6 +114,16 @@ def train(params: TrainParams, context: Context) -> dict[str, Any]:
     context.metrics(run.step, **final)
     model = _keep(params, plan, dataset, data, run, final, first, context)
     return {"model": model.name, "hash": model.hash, "steps": run.step, "best_step": run.best_step, **final}
+
+
+def _made_before(job_id: int) -> dict[str, Any] | None:
+    """The result of a run that was ended when its model was in the store already."""
+    with store().session() as session:
+        model = rows.model_of_job(session, job_id) if job_id else None
+    if model is None:
+        return None
+    steps = {key: model.card.get(key, 0) for key in ("steps", "best_step")}
+    return {"model": model.name, "hash": model.hash, **steps, **model.card.get("metrics", {})}
 
 
 def check_params(params: TrainParams) -> Plan:

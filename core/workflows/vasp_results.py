@@ -14,6 +14,7 @@ from core.data.symmetry import detect_groups
 from core.export.vasp_run import CONVERGED, ELECTRONS, STOPPED, RunError, VaspRun, kind_of_run, read_run
 from core.export.vasp_sources import Found, is_references, unpacked
 from core.workflows.context import Cancelled, Context, UserError
+from core.workflows.made import keep_made, made_before
 from core.workflows.relax import SYMPREC
 from core.workflows.store import folder, store
 from core.workflows.vasp_matching import Match, is_reference, match_run
@@ -61,6 +62,9 @@ def read_vasp(params: ReadParams, context: Context) -> dict[str, Any]:
     Returns stored, results (file, candidate, formula, method, status, energy and formation in eV/atom, note), problems
     (file, sentence), references ({method: {element: eV/atom}}), recounted, notes. Raises UserError.
     """
+    if (made := made_before(context.job_id)) is not None:
+        _forget(params)
+        return made
     names = _told_apart(params.uploads or tuple(Path(f).name for f in params.files))
     paths = [Path(f) for f in params.files]
     missing = [n for n, p in zip(names, paths, strict=True) if not p.is_file()]
@@ -77,9 +81,13 @@ def read_vasp(params: ReadParams, context: Context) -> dict[str, Any]:
                     _read_one(found, reading)
         return _store(reading, context)
     finally:
-        if params.uploads and not context.cancelled():
-            for path in paths:
-                path.unlink(missing_ok=True)
+        if not context.cancelled():
+            _forget(params)
+
+
+def _forget(params: ReadParams) -> None:
+    for path in params.files if params.uploads else ():
+        Path(path).unlink(missing_ok=True)
 
 
 def _told_apart(names: Sequence[str]) -> list[str]:
@@ -146,14 +154,16 @@ def _store(reading: _Reading, context: Context) -> dict[str, Any]:
                     values = _values(run, candidate, references.get(run.method, {}))
                     rows.put_relaxation(session, candidate_id=candidate.id, job_id=context.job_id or None, **values)
             results.append(_report(name, run, candidate, note, references, kept == number))
-    return {
-        "stored": sum(r["stored"] for r in results),
-        "results": results,
-        "problems": reading.problems,
-        "references": {m: references[m] for m in sorted(references)},
-        "recounted": recounted,
-        "notes": [*reading.notes, *_unlike(reading)],
-    }
+        said = {
+            "stored": sum(r["stored"] for r in results),
+            "results": results,
+            "problems": reading.problems,
+            "references": {m: references[m] for m in sorted(references)},
+            "recounted": recounted,
+            "notes": [*reading.notes, *_unlike(reading)],
+        }
+        keep_made(session, context.job_id, said)
+    return said
 
 
 def _learn_references(reading: _Reading, methods: Sequence[str]) -> tuple[dict[str, dict[str, float]], int]:

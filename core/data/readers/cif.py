@@ -47,6 +47,7 @@ _AXES = tuple(f"_atom_site_fract_{axis}" for axis in "xyz")
 _GROUPS = r"OH|NO3|NH\d|H2O|H3O|CH\d|CN|O-H|[Ww]at"  # labels that stand for more than one atom
 _HYDROXYL = r"O-?[Hh]|O[Ww]"
 NO_SYMMETRY = "it lists no symmetry operations"
+_LONGEST_NUMBER = 200
 _SHARE = 0.02  # a formula and the atoms may differ by traces, which minerals have
 
 
@@ -89,6 +90,8 @@ def cif_structure(block: str) -> Structure:
     """The structure of one block as pymatgen reads it. Raises Problem, also where that contradicts the block."""
     from pymatgen.io.cif import CifParser
 
+    if re.search(rf"[\d.]{{{_LONGEST_NUMBER}}}", block):  # which pymatgen's search for operations takes minutes over
+        raise Problem("unreadable", f"a number in it has {_LONGEST_NUMBER} digits or more")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

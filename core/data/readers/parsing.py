@@ -31,6 +31,7 @@ from core.data.readers.structures import (
     parse_poscar,
     parse_pymatgen,
 )
+from core.processes import end_with_parent
 
 CHUNK = 500
 ALONE = 4_000  # so many quick rows are parsed here before processes beside this one could start
@@ -157,6 +158,7 @@ def _chunks(rows: Iterable[Raw]) -> Iterator[list[Raw]]:
 
 
 def _quiet() -> None:
+    end_with_parent()
     gc.set_threshold(100_000)  # rows are lists of lists, none of them a cycle
     warnings.simplefilter("ignore")
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import lzma
 import math
 import re
 import zipfile
@@ -18,6 +17,7 @@ from typing import IO, Any, BinaryIO, cast
 import orjson
 
 from core.data.readers.tables import csv_rows, parquet_rows
+from core.data.zips import DAMAGED, UNREADABLE
 
 MAX_LINE = 4_000_000  # bytes of one row
 MAX_CIF = 5_000_000
@@ -159,7 +159,7 @@ def _table_row(place: str, row: dict[str, Any]) -> Raw:
 
 def _zipped(path: Path, name: str) -> Iterator[Raw]:
     """The structures of a zip. Nothing is unpacked to disk; sizes are counted as they are read, not as declared."""
-    with zipfile.ZipFile(path) as archive:
+    with _archive(path, name) as archive:
         members = [m for m in archive.infolist() if not m.is_dir() and not m.filename.startswith("__MACOSX")]
         bundle = _bundle(members)
         if bundle is not None:
@@ -191,6 +191,13 @@ def _zipped(path: Path, name: str) -> Iterator[Raw]:
         raise SourceError(f"{name} holds no structure file (.cif, POSCAR, .xyz, .json, AFLOW's .out).")
 
 
+def _archive(path: Path, name: str) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(path)
+    except (*UNREADABLE, OSError) as error:
+        raise SourceError(f"{name} is no zip, or it is damaged or cut off: copy it again.") from error
+
+
 def _bundle(members: list[zipfile.ZipInfo]) -> zipfile.ZipInfo | None:
     """The candidates of a bundle (`core.export.bundle`), where it is one: its CIFs are the same crystals again."""
     names = {m.filename: m for m in members}
@@ -203,7 +210,9 @@ def _bundled(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -> It
     try:
         with archive.open(member) as packed:
             yield from _frames(cast(BinaryIO, _Counted(packed, name)), name)
-    except (RuntimeError, lzma.LZMAError) as error:  # NotImplementedError is one
+    except SourceError:
+        raise
+    except UNREADABLE as error:
         raise SourceError(f"{name} is encrypted or packed in a way that cannot be read: pack it again.") from error
 
 
@@ -234,7 +243,7 @@ def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes | str:
         return "it is packed in a way that cannot be read here: pack the zip again"
     except RuntimeError:
         return "it is encrypted: pack the zip without a password"
-    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError):
+    except (*DAMAGED, OSError):
         return "it is damaged in the zip: pack it again"
 
 

@@ -18,6 +18,8 @@ from core.data.readers.records import MAX_SITES, Energies, Problem, from_row, fr
 
 __all__ = ["Parsed", "parse_aflow_text", "parse_cif", "parse_extxyz", "parse_poscar", "parse_pymatgen", "parse_text"]
 
+_COLUMNS = 1000  # of one property of an extended XYZ
+
 
 def parse_text(kind: str, text: str, place: str, label: str, method: str, energies: Energies | None = None) -> Parsed:
     """The structures of a text of some kind: "cif", "poscar", "extxyz", "pymatgen" or "aflow". Raises Problem.
@@ -73,6 +75,7 @@ def parse_extxyz(text: str, place: str, label: str, method: str) -> Parsed:
         _check_size(_count(first))
     if first.strip("0") == "":
         raise Problem("empty", "the frame has no atoms")
+    _check_columns(text)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -98,6 +101,14 @@ def parse_extxyz(text: str, place: str, label: str, method: str) -> Parsed:
         raise Problem("not a number", "a coordinate or the cell is not a finite number") from error
     name = str(atoms.info.get("id") or atoms.info.get("name") or label)
     return [from_structure(structure, place, name[:200], energies)], []
+
+
+def _check_columns(text: str) -> None:
+    """Before ASE makes room for what the frame says of its columns. Raises Problem."""
+    comment = [*text.split("\n", 2), "", ""][1]
+    for named in re.findall(r"(?i)properties[\"'\s]*=\s*(\"[^\"]*\"|'[^']*'|\{[^}]*\}|\S+)", comment):
+        if any(_count(n) > _COLUMNS for n in re.findall(r"\d+", named)):
+            raise Problem("unreadable", f"its Properties name more than {_COLUMNS} columns at once")
 
 
 def parse_pymatgen(value: Any, place: str, label: str, method: str) -> Parsed:

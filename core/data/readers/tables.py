@@ -33,7 +33,10 @@ def csv_rows(path: Path, name: str, packed: bool, longest: int, most: int) -> It
     dropped: list[int] = []
     with gzip.open(path, "rb") if packed else path.open("rb") as file:
         reader = csv.reader(_lines(cast(IO[bytes], file), name, longest, most, dropped))
-        columns = [c.strip() for c in next(reader, [])]
+        try:
+            columns = [c.strip() for c in next(reader, [])]
+        except csv.Error as error:
+            raise ValueError(f"{name}: its first line cannot be read as the columns of a CSV: {error}.") from error
         check_columns(columns, name, "CSV")
         while True:
             place, problem = f"line {reader.line_num + 1}", ""

@@ -39,7 +39,7 @@ class LocalRunner:
             )
         with self._lock:
             self._children.append(child)
-        return {"host": socket.gethostname(), "pid": child.pid, "process_started": _started(child.pid)}
+        return {"host": socket.gethostname(), "pid": child.pid, "process_started": started_at(child.pid)}
 
     def status(self, job: Job) -> str:
         self.reap()
@@ -47,7 +47,7 @@ class LocalRunner:
             return "unknown"
         if job.pid is None:
             return "gone"
-        started = _started(job.pid)
+        started = started_at(job.pid)
         same = started is not None and (job.process_started is None or abs(started - job.process_started) < 1.0)
         return "alive" if same else "gone"
 
@@ -78,10 +78,19 @@ def last_lines(path: Path, lines: int) -> str:
         return "\n".join(file.read().decode(errors="replace").splitlines()[-lines:])
 
 
-def _started(pid: int) -> float | None:
-    """When the process began (seconds since 1970), None where it is gone or a zombie."""
+def started_at(pid: int) -> float | None:
+    """When the process began, None where it is gone or a zombie: seconds since the machine's start where it tells them.
+
+    Seconds since 1970, which psutil makes of them, would be others after the clock was set, for the same process.
+    """
     try:
         process = psutil.Process(pid)
-        return None if process.status() == psutil.STATUS_ZOMBIE else process.create_time()
-    except psutil.NoSuchProcess:
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return None
+        stat = Path(f"/proc/{pid}/stat")
+        if not stat.is_file():
+            return process.create_time()
+        fields = stat.read_text().rpartition(")")[2].split()  # the name before it may hold anything
+        return int(fields[19]) / os.sysconf("SC_CLK_TCK")
+    except (psutil.NoSuchProcess, ProcessLookupError, FileNotFoundError):
         return None

@@ -1,0 +1,1 @@
+"""What can go wrong around the app: killed processes, full disks, clocks, two servers, hostile inputs."""

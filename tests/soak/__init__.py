@@ -1,0 +1,1 @@
+"""The tests of faults at full length: `python -m tests.soak.NAME`. Each stops by itself."""
