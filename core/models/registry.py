@@ -76,7 +76,9 @@ def build_network(network: str, values: dict[str, Any], tables: Callable[[], Tab
     tables: what the U-Net knows of elements and groups, `known_tables` by default
     """
     config = read_config(network, values)
-    return Transformer(config) if network == "transformer" else UNet(config, (tables or known_tables)())
+    if isinstance(config, TransformerConfig):
+        return Transformer(config)
+    return UNet(config, (tables or known_tables)())
 
 
 def read_config(network: str, values: dict[str, Any]) -> Config:

@@ -127,7 +127,7 @@ def _add(archive: tarfile.TarFile, name: str, file: Path) -> str:
         header.uid = header.gid = 0
         header.uname = header.gname = ""
         reader = _Hashed(opened)
-        archive.addfile(header, reader)  # type: ignore[arg-type]
+        archive.addfile(header, reader)
     return reader.sha256
 
 
@@ -214,7 +214,7 @@ def _unpack(archive: tarfile.TarFile, manifest: Manifest, place: Path, tell: Pro
         assert opened is not None
         reader = _Hashed(opened)
         with target.open("wb") as file:
-            shutil.copyfileobj(reader, file, _PIECE)  # type: ignore[misc]
+            shutil.copyfileobj(reader, file, _PIECE)
         if reader.sha256 != wanted:
             raise UserError(f"The back-up is damaged: {member.name[:80]} is not what was written.")
         tell(member.name)
