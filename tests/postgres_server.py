@@ -64,7 +64,7 @@ class PostgresServer:
         if self.process is None or self.process.poll() is not None:
             return
         children = psutil.Process(self.process.pid).children(recursive=True)
-        main = [c for c in children if c.name().startswith("postgres") and c.ppid() == self.process.pid]
+        main = [c for c in children if _is_postmaster(c, self.process.pid)]
         for process in main[:1] or [psutil.Process(self.process.pid)]:  # su waits for it
             with suppress(psutil.NoSuchProcess):
                 process.send_signal(sig)
@@ -82,6 +82,14 @@ class PostgresServer:
             connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
             connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
         return self.url.rsplit("/", 1)[0] + f"/{name}"
+
+
+def _is_postmaster(child: psutil.Process, of: int) -> bool:
+    """The server itself; its own children come and go while they are looked at."""
+    try:
+        return child.name().startswith("postgres") and child.ppid() == of
+    except psutil.NoSuchProcess:
+        return False
 
 
 class GivenServer(PostgresServer):

@@ -29,6 +29,6 @@ def unknown_settings(environment: Mapping[str, str]) -> list[str]:
     """A sentence for each variable that looks like a setting and is none."""
     said = []
     for name in sorted(n for n in environment if n.startswith("SUBHULL_") and n not in VARIABLES):
-        near = get_close_matches(name, VARIABLES, 1, 0.75)
-        said.append(f"{name} is no setting of this app" + (f": is {near[0]} meant?" if near else "."))
+        near = get_close_matches(name.removeprefix("SUBHULL_"), [v.removeprefix("SUBHULL_") for v in VARIABLES], 1, 0.7)
+        said.append(f"{name} is no setting of this app" + (f": is SUBHULL_{near[0]} meant?" if near else "."))
     return said

@@ -63,6 +63,7 @@ def with_accounts(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Accounts are on in this process, by settings alone."""
     for name, value in oidc_env("http://127.0.0.1:1", "http://127.0.0.1:8501").items():
         monkeypatch.setenv(name, value)
+    acting.answer_with(None)  # a page that was opened before in this process answers for its own script
     yield
     acting.answer_with(None)
 
@@ -82,10 +83,19 @@ def provider() -> Iterator[OidcProvider]:
 @pytest.fixture(scope="module")
 def guarded_app(provider: OidcProvider, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AppServer]:
     """The real app with accounts, one dataset and one model. The rest that ships takes too long to put in."""
-    var = tmp_path_factory.mktemp("guarded") / "var"
-    make_store(var, tmp_path_factory.mktemp("files"))
+    with serving(provider, tmp_path_factory) as server:
+        yield server
+
+
+@contextmanager
+def serving(
+    provider: OidcProvider, folders: pytest.TempPathFactory, datasets: Sequence[str] = (DATASET,), **settings: str
+) -> Iterator[AppServer]:
+    """The real app that people sign in to, with these datasets; nothing it started is left."""
+    var = folders.mktemp("guarded") / "var"
+    make_store(var, folders.mktemp("files"), datasets)
     server = AppServer(var, {})
-    server.env |= oidc_env(provider.issuer, server.url)
+    server.env |= oidc_env(provider.issuer, server.url, **settings)
     server.start()
     yield server
     server.stop()

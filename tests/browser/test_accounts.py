@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import suppress
 
-import psutil
 import pytest
 from playwright.sync_api import expect
 from sqlalchemy import update
@@ -14,9 +12,9 @@ from sqlalchemy import update
 from core.workflows import audit, people
 from core.workflows.store import store
 from db.tables import Dataset, Person
-from tests.accounts.conftest import ADA, BEN, DATASET, make_store, oidc_env
+from tests.accounts.conftest import ADA, BEN, DATASET, serving
 from tests.browser.conftest import Watched, go
-from tests.conftest import AppServer, workers_of
+from tests.conftest import AppServer
 from tests.oidc_provider import OidcProvider
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -32,16 +30,8 @@ def provider() -> Iterator[OidcProvider]:
 
 @pytest.fixture(scope="module")
 def guarded_app(provider: OidcProvider, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AppServer]:
-    var = tmp_path_factory.mktemp("guarded") / "var"
-    make_store(var, tmp_path_factory.mktemp("files"), (DATASET, "bens"))
-    server = AppServer(var, {})
-    server.env |= oidc_env(provider.issuer, server.url, SUBHULL_DEFAULT_ROLE="editor")
-    server.start()
-    yield server
-    server.stop()
-    for process in workers_of(var):
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
+    with serving(provider, tmp_path_factory, (DATASET, "bens"), SUBHULL_DEFAULT_ROLE="editor") as server:
+        yield server
 
 
 def sign_in(watched: Watched, provider: OidcProvider, person: dict[str, object]) -> None:

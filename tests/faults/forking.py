@@ -17,7 +17,8 @@ from typing import Any
 import psutil
 import torch
 
-from core.jobs import runners, worker
+from core.jobs import worker
+from core.jobs.runners.local import LocalRunner, started_at
 from core.jobs.tick import tick
 from core.workflows.store import store
 from db.tables import Job
@@ -59,7 +60,7 @@ def fork(work: Callable[[], None], log: Path) -> int:
 def forked_workers() -> Iterator[None]:
     """The local runner forks its workers instead of starting Python anew."""
 
-    def submit(_: runners.LocalRunner, job: Job) -> dict[str, object]:
+    def submit(_: LocalRunner, job: Job) -> dict[str, object]:
         folder = Path(job.folder)
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -68,14 +69,14 @@ def forked_workers() -> Iterator[None]:
             worker.main()
 
         pid = fork(work, folder / "log.txt")
-        return {"host": socket.gethostname(), "pid": pid, "process_started": runners.started_at(pid)}
+        return {"host": socket.gethostname(), "pid": pid, "process_started": started_at(pid)}
 
-    before: Any = runners.LocalRunner.submit
-    runners.LocalRunner.submit = submit  # type: ignore[method-assign]
+    before: Any = LocalRunner.submit
+    LocalRunner.submit = submit  # type: ignore[method-assign]
     try:
         yield
     finally:
-        runners.LocalRunner.submit = before  # type: ignore[method-assign]
+        LocalRunner.submit = before  # type: ignore[method-assign]
 
 
 def tick_for_ever() -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
+from streamlit import config
 
 from tests.faults.parsers import Case, Parser
 from tests.faults.strategies import CANARY
@@ -63,6 +64,7 @@ def fuzz(parser: Parser, count: int, start: int = 0) -> Outcome:
 
     with tempfile.TemporaryDirectory() as place:
         here = os.getcwd()
+        config.get_option("server.address")  # read once by Streamlit, from the folder that it is in then
         os.chdir(place)  # where something executed would leave its mark
         try:
             read()

@@ -14,8 +14,9 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 
-from core.jobs import queue, runners
+from core.jobs import queue
 from core.jobs import tick as ticking
+from core.jobs.runners.local import started_at
 from core.jobs.tick import tick
 from core.workflows import starter
 from core.workflows.store import store
@@ -92,7 +93,7 @@ def test_a_worker_that_hangs_is_ended_before_another_starts(
     os.kill(first, signal.SIGSTOP)
     set_back(job_id, 61.0)
     wait(lambda: queue.get(job_id).attempts == 2, 20)
-    assert runners.started_at(first) is None, "the first is gone"
+    assert started_at(first) is None, "the first is gone"
     wait(lambda: queue.get(job_id).pid not in (first, None))
     stop(job_id)
 
