@@ -59,6 +59,7 @@ def test_what_a_potential_puts_first_counts() -> None:
     assert quality.entry(row, ranked) == "**97.0 %** (94.0–98.5)"
 
 
+@pytest.mark.slow
 def test_a_group_is_held_where_one_is_given(starter: Path, tmp_path: Path) -> None:
     asked = Asked(tmp_path, "choosing", ("starter", "starter-modification"), ("network", "held"), limit=8)
     cells = measure(asked)

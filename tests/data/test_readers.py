@@ -221,6 +221,7 @@ def test_a_cif_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.Monkey
     assert problem.reason == "too slow"
 
 
+@pytest.mark.slow
 def test_processes_give_what_one_process_gives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parsing, "ALONE", 300)
     path = tmp_path / "x.jsonl"

@@ -63,6 +63,7 @@ def test_decorations_have_their_formula_and_are_distinct() -> None:
     assert first.volume == pytest.approx(expected)
 
 
+@pytest.mark.slow
 def test_formulas_are_drawn_by_seed_and_whole_systems_are_kept() -> None:
     formulas = list(decorate(["B", "C", "Ta", "W"]))
     chosen = choose_formulas(formulas, 60, ["B-Ta-W"], seed=3)

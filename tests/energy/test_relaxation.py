@@ -31,6 +31,7 @@ def many(count: int = 9) -> Crystals:
     return from_structures(structures)
 
 
+@pytest.mark.slow
 def test_a_crystal_ends_where_it_ends_alone_whoever_moves_beside_it() -> None:
     crystals, config = many(), RelaxationConfig(fmax=0.01, steps=300)
     alone = [relax(crystals[[i]].trim(), Springs(), config) for i in range(len(crystals))]

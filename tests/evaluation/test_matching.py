@@ -136,6 +136,7 @@ def test_a_pair_over_its_time_is_given_up_and_the_others_are_not(monkeypatch: py
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
 
 
+@pytest.mark.slow
 def test_the_limit_interrupts_in_the_processes_too() -> None:
     hard = from_structures([scattered(0), NACL, scattered(1)])
     other = from_structures([scattered(2), NACL, scattered(3)])

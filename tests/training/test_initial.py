@@ -19,6 +19,7 @@ def trained(monkeypatch: pytest.MonkeyPatch, data: Path, folder: Path, *asked: s
     return main()
 
 
+@pytest.mark.slow
 def test_a_modifier_begins_with_a_generators_weights(
     starter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -133,6 +133,7 @@ def test_filters_are_taken_away_by_their_buttons(starter: Path) -> None:
     assert len(app.dataframe[0].value) >= before
 
 
+@pytest.mark.slow
 def test_a_recipe_shows_what_remains_and_is_built_as_a_job(starter: Path, no_workers_left: None) -> None:
     app = open_page("datasets", new="recipe", like="starter")
     assert any(b.label == "Build the dataset of 3,085 structures" for b in app.button)
@@ -178,6 +179,7 @@ def test_aflow_is_asked_with_the_summons_that_is_shown(
     assert app.error
 
 
+@pytest.mark.slow
 def test_prototypes_are_counted_before_they_are_made(starter: Path) -> None:
     app = open_page("datasets", new="prototypes")
     assert "structures of" in said(app)

@@ -105,6 +105,7 @@ def test_what_is_held_is_kept_unless_it_is_given_up(starter: Path, tmp_path: Pat
     assert not list(starter.glob(".restoring-*"))
 
 
+@pytest.mark.slow
 def test_a_damaged_archive_changes_nothing(starter: Path, tmp_path: Path) -> None:
     good = tmp_path / "good.tar"
     back_up(good)
@@ -184,6 +185,7 @@ def test_a_job_that_ran_is_lost_and_one_that_runs_is_in_the_way(starter: Path, t
     tick()
 
 
+@pytest.mark.slow
 def test_an_older_archive_is_brought_up_to_date(starter: Path, tmp_path: Path) -> None:
     """Rows of the first revision, which has neither the newer columns nor the newer tables."""
     back_up(tmp_path / "now.tar")

@@ -253,6 +253,7 @@ def test_the_start_is_the_answer_where_both_are_one_structure(
     assert evaluate(EvaluateParams("start", files), context)["match_rate"] == 0.0
 
 
+@pytest.mark.slow
 def test_substitution_finds_what_is_known_and_relatives_of_it(
     starter: Path, context: TestContext, write: Callable[..., tuple[str, ...]]
 ) -> None:

@@ -98,6 +98,7 @@ def test_what_a_model_saw_is_filled_in_from_its_dataset(starter: Path) -> None:
     assert models.load_model("unknown").seen == {}
 
 
+@pytest.mark.slow
 def test_the_papers_network_is_taken_too(starter: Path, tmp_path: Path) -> None:
     params = TrainParams("starter", "x", "modification", "palette", network="unet", preset="quick", steps=1)
     plan = plan_of(params)

@@ -127,6 +127,7 @@ def test_a_ranking_takes_a_potential() -> None:
         check_chain(Chain(draws=0, potential=""))
 
 
+@pytest.mark.slow
 def test_a_run_keeps_one_of_several(starter: Path) -> None:
     params = GenerateParams("substitution:starter", ("Ta2B4",), count=2, draws=3, potential="chgnet", relax="none")
     run = run_of("generate", params)
