@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.oidc_provider import OidcProvider
 from tests.postgres_server import PostgresServer, find_initdb
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -255,6 +256,15 @@ def app(var: Path) -> Iterator[AppServer]:
     server.stop()
     for process in workers_of(var):
         process.kill()
+
+
+@pytest.fixture(scope="module")
+def provider() -> Iterator[OidcProvider]:
+    """A provider of accounts on loopback, which signs in whom a test names."""
+    made = OidcProvider()
+    made.start()
+    yield made
+    made.stop()
 
 
 @pytest.fixture(scope="session")

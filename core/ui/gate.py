@@ -148,10 +148,13 @@ class _Answer:
 
 
 def judge(cookies: Mapping[str, str], here: Accounts) -> Person | None:
-    """Whom the cookies of a request belong to; None where they do not count. Who has no role is somebody too."""
+    """Whom the cookies of a request belong to; None where they do not count. Who has no role is somebody too.
+
+    Cookies know whole seconds: one signed in the second of a sign-out counts, as of who signed in again at once.
+    """
     claims = claims_of(cookies, here)
     person = known(claims) if claims else None
-    if person is None or (person.signed_out is not None and _signed_at(cookies, here) <= person.signed_out):
+    if person is None or (person.signed_out is not None and _signed_at(cookies, here) < int(person.signed_out)):
         return None
     return person
 

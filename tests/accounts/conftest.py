@@ -73,14 +73,6 @@ def claims_of(person: dict[str, Any], issuer: str = "http://127.0.0.1:1") -> dic
 
 
 @pytest.fixture(scope="module")
-def provider() -> Iterator[OidcProvider]:
-    made = OidcProvider()
-    made.start()
-    yield made
-    made.stop()
-
-
-@pytest.fixture(scope="module")
 def guarded_app(provider: OidcProvider, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AppServer]:
     """The real app with accounts, one dataset and one model. The rest that ships takes too long to put in."""
     with serving(provider, tmp_path_factory) as server:

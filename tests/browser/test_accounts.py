@@ -21,14 +21,6 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
-def provider() -> Iterator[OidcProvider]:
-    made = OidcProvider()
-    made.start()
-    yield made
-    made.stop()
-
-
-@pytest.fixture(scope="module")
 def guarded_app(provider: OidcProvider, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AppServer]:
     with serving(provider, tmp_path_factory, (DATASET, "bens"), SUBHULL_DEFAULT_ROLE="editor") as server:
         yield server
