@@ -20,7 +20,7 @@ from tests.faults.scene import KINDS, Scene, content, whole
 
 TARGETS = ("worker", "group", "server and worker", "server")
 END_S = 120.0  # a job that is alone on the machine has ended by then
-WEIGHTS = {"import": 6, "hull-build": 4, "hull import": 4, "relax": 3, "train": 1}
+WEIGHTS = {"import": 6, "hull-build": 4, "hull import": 4, "relax": 4, "train": 4}
 
 
 @dataclass
