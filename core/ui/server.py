@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import sys
+import time
 import traceback
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -26,6 +28,7 @@ from core.workflows.startup import check_start
 from db.session import in_words
 
 TICK_S = 1.0
+COLLECT_S = 60.0  # what sessions leave in cycles goes then at the latest, not after every run of a page
 
 # Nothing is loaded from anywhere else, whatever a page may hold. Scripts are Streamlit's own, Vega's compiled
 # expressions and the viewers, which are pages written into frames.
@@ -99,11 +102,15 @@ def _check_or_end() -> None:
 
 
 async def _tick_forever() -> None:
+    collected = time.monotonic()
     while True:
         try:
             await asyncio.to_thread(tick)
         except Exception:  # a database that is away for a moment must not end the server
             log.exception("tick failed")
+        if time.monotonic() - collected > COLLECT_S:
+            await asyncio.to_thread(gc.collect)
+            collected = time.monotonic()
         await asyncio.sleep(TICK_S)
 
 
