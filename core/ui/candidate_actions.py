@@ -9,10 +9,10 @@ from dataclasses import replace
 import streamlit as st
 
 from core.export.structures import FORMATS
-from core.ui.accounts import as_now
 from core.ui.candidate_compare import show_comparison
 from core.ui.candidate_drawing import GRID, draw_grid
 from core.ui.candidate_table import picked_asked, put_picked
+from core.ui.downloads import download
 from core.ui.hull_view import show_hull
 from core.ui.permits import permitted
 from core.ui.relax_form import relax_form
@@ -20,6 +20,7 @@ from core.ui.text import said
 from core.ui.vasp_view import is_watched, vasp_panel, vasp_report
 from core.ui.widgets import counted, go, plain, segments, selected, selected_int, sentences
 from core.workflows import candidates as workflow
+from core.workflows.candidate_owners import words_of
 from core.workflows.candidates import MAX_NOTE, Row, Scope
 from core.workflows.context import UserError
 from core.workflows.export import bundle_zip
@@ -189,13 +190,11 @@ def _take_home(scope: Scope, count: int) -> None:
     with left, st.container(border=True):
         st.markdown("**The bundle**")
         st.caption("A zip of CIFs (as generated and relaxed), candidates.csv, candidates.extxyz and manifest.json.")
-        st.download_button(
+        download(
             f"Download {len(ids)}",
-            data=as_now(lambda: bundle_zip(ids, get_hull_by_id(hull) if hull is not None else None)),
-            file_name="candidates.zip",
-            mime="application/zip",
-            on_click="ignore",
-            icon=":material/download:",
+            lambda: bundle_zip(ids, get_hull_by_id(hull) if hull is not None else None),
+            "candidates.zip",
+            "application/zip",
             disabled=not ids,
         )
     with right, st.container(border=True):
@@ -204,13 +203,12 @@ def _take_home(scope: Scope, count: int) -> None:
         many = len(ids) > 1
         form = FORMATS[kind]
         zipped = many and kind != "extxyz"
-        st.download_button(
+        download(
             f"{form.label} of {len(ids)}",
-            data=lambda: workflow.files_of(scope, kind, MAX_BUNDLED)[0],
-            file_name=f"candidates-{kind}.zip" if zipped else f"candidates{form.ending}",
-            mime="application/zip" if zipped else form.mime,
-            on_click="ignore",
-            icon=":material/download:",
+            lambda: workflow.files_of(scope, kind, MAX_BUNDLED)[0],
+            f"candidates-{kind}.zip" if zipped else f"candidates{form.ending}",
+            "application/zip" if zipped else form.mime,
+            ("candidate", f"{words_of(ids)}, {form.label}"),
             disabled=not ids,
         )
         st.caption("As relaxed, where they were.")

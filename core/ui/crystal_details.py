@@ -23,6 +23,7 @@ from core.data.crystallography import (
     symmetry_of,
 )
 from core.export.structures import FORMATS, safe_name, structure_text
+from core.ui.downloads import download
 
 TOLERANCES = [0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.3]  # Å
 _KEPT = 256
@@ -154,15 +155,15 @@ def _pattern(cell: bytes, symprec: float, key: str, name: str) -> None:
         f"Cu Kα, {WAVELENGTH} Å; {len(frame)} lines to 90° of {refined}; what lies within {APART:g}° is one line. "
         "No thermal motion."
     )
-    right.download_button(
-        "Peaks as CSV",
-        data=lambda: frame.to_csv(index=False).encode(),
-        file_name=f"{safe_name(name)}-xrd.csv",
-        mime="text/csv",
-        on_click="ignore",
-        icon=":material/download:",
-        key=f"{key}-peaks",
-    )
+    with right:
+        download(
+            "Peaks as CSV",
+            lambda: frame.to_csv(index=False),
+            f"{safe_name(name)}-xrd.csv",
+            "text/csv",
+            ("structure", f"{name}, powder pattern"),
+            key=f"{key}-peaks",
+        )
 
 
 _COLUMNS = {"two_theta": "2θ (°)", "intensity": "intensity", "d": "d (Å)", "planes": "h k l", "multiplicity": "planes"}
@@ -207,18 +208,15 @@ def download_menu(cell: bytes, symprec: float, key: str, name: str) -> None:
     with st.popover("Download", icon=":material/download:", key=f"{key}-download"):
         for kind, form in FORMATS.items():
             needs = kind == "cif-symmetrised"
-            st.download_button(
+            download(
                 form.label,
-                data=partial(_content, structure, kind, name, symprec),
-                file_name=stem + form.mark + form.ending,
-                mime=form.mime,
-                on_click="ignore",
+                partial(structure_text, structure, kind, name, symprec),
+                stem + form.mark + form.ending,
+                form.mime,
+                ("structure", f"{name}, {form.label}"),
+                icon=None,
                 key=f"{key}-as-{kind}",
                 width="stretch",
                 disabled=needs and symmetry(cell, symprec) is None,
                 help=f"Sites by symmetry, moved onto it within {symprec:g} Å." if needs else None,
             )
-
-
-def _content(structure: Structure, kind: str, name: str, symprec: float) -> bytes:
-    return structure_text(structure, kind, name, symprec).encode()

@@ -11,6 +11,7 @@ import streamlit as st
 from core.data.recipe import WORDS, Recipe, Stage
 from core.ui.dataset_charts import remaining
 from core.ui.dataset_filter import choose
+from core.ui.downloads import download
 from core.ui.text import code
 from core.ui.widgets import counted, go, pages, plain
 from core.workflows.dataset_export import export_bytes
@@ -114,12 +115,11 @@ def _downloads(dataset: Dataset) -> None:
         return
     with st.container(horizontal=True):
         for suffix, label in (("jsonl.gz", "JSON lines"), ("parquet", "Parquet")):
-            st.download_button(
+            download(
                 label,
-                data=partial(export_bytes, dataset.name, suffix),
-                file_name=f"{dataset.name}.{suffix}",
-                on_click="ignore",
-                icon=":material/download:",
+                partial(export_bytes, dataset.name, suffix),
+                f"{dataset.name}.{suffix}",
+                tells=("dataset", f"{dataset.name}, {label}"),
             )
 
 

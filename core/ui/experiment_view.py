@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 import streamlit as st
 
+from core.ui.downloads import download
 from core.workflows.experiments import PAPER_FOUND, UNITS, Lowest, as_csv, table_of
 
 _BELOW = "color: #3d8b5a; font-weight: 600"
@@ -46,9 +47,9 @@ def experiment_table() -> None:
             },
         )
     left, right = st.columns([1, 3], vertical_alignment="center")
-    left.download_button(
-        "Download as CSV", as_csv(table), "experiments.csv", "text/csv", icon=":material/download:", on_click="ignore"
-    )
+    with left:
+        tells = ("hull", "B-Ta-W, the lowest candidates")
+        download("Download as CSV", lambda: as_csv(table), "experiments.csv", "text/csv", tells)
     found = "; ".join(f"{value:.3f} ({way}, ladder {ladder}, {unit})" for way, ladder, unit, value in PAPER_FOUND)
     right.caption(f"The paper found, by VASP against AFLOW's hull, meV/atom: {found.replace('-', '−')}.")
 

@@ -10,6 +10,7 @@ import streamlit as st
 
 from core.data.rows import finite
 from core.ui import hull_charts as charts
+from core.ui.downloads import download
 from core.ui.hull_view import (
     NEAR,
     phases_table,
@@ -195,10 +196,8 @@ def export_row(view: HullView) -> None:
                 (kind, partial(_image, view, selected_int("run"), kind), mime) for kind, mime in _IMAGES.items()
             ] + files
         for suffix, make, mime in files:
-            st.download_button(
-                suffix.upper(), make, f"{system}.{suffix}", mime, key=f"hull-{suffix}", icon=":material/download:",
-                on_click="ignore",  # the page would run again, and the next file have another address
-            )  # fmt: skip
+            tells = ("hull", f"{view.row.name}, {suffix.upper()}")
+            download(suffix.upper(), make, f"{system}.{suffix}", mime, tells, key=f"hull-{suffix}")
 
 
 def _image(view: HullView, run: int | None, kind: str) -> bytes:

@@ -11,7 +11,7 @@ import streamlit as st
 
 from core.models.checkpoint import WEIGHTS
 from core.ui import model_card as words
-from core.ui.accounts import as_now
+from core.ui.downloads import download
 from core.ui.permits import permitted
 from core.ui.text import code
 from core.ui.training_charts import losses
@@ -104,13 +104,11 @@ def _download(model: Model) -> None:
     if size > MOST_TO_DOWNLOAD:
         st.caption(f"Too large for the browser: `./run cli models pack {code(model.name)} FILE.zip`")
         return
-    st.download_button(
+    download(
         "Download",
-        data=as_now(partial(pack_model, model.name)),
-        file_name=f"{model.name}.zip",
-        mime="application/zip",
-        on_click="ignore",
-        icon=":material/download:",
+        partial(pack_model, model.name),
+        f"{model.name}.zip",
+        "application/zip",
         disabled=not size,
         help=f"Weights ({size / 1e6:.1f} MB), configuration and card in one .zip, which *Add a model* takes back.",
     )

@@ -8,6 +8,7 @@ import streamlit as st
 from core.crystals import Crystals, pack_cells, to_structures, unpack_cells
 from core.evaluation.displacement import Change, beside
 from core.export.bundle import cif_text
+from core.ui.downloads import download
 from core.ui.modify_ask import asked_again
 from core.ui.text import signed
 from core.ui.viewer import pair_html
@@ -108,9 +109,9 @@ def show_ways_on(job: Job, candidate: Candidate, relaxation: Relaxation | None, 
                 go("*", start=token, **asked_again(job.params))
         _cif(candidate, relaxation)
         if job.status == "done" and len(ids) <= 1000:
-            st.download_button(
+            download(
                 "The run as a zip", lambda: bundle_zip(ids), f"modify-{job.id}.zip", "application/zip",
-                icon=":material/folder_zip:", on_click="ignore",
+                icon=":material/folder_zip:",
             )  # fmt: skip
         st.page_link(
             page("candidates"), label="Open in Candidates", icon=":material/arrow_forward:",
@@ -129,7 +130,5 @@ def _cif(candidate: Candidate, relaxation: Relaxation | None) -> None:
         tags["formation_energy_eV_per_atom"] = f"{relaxation.formation_after:.6f}"
         tags["energy_method"] = relaxation.method
     file = f"{name}_{candidate.formula}{'_relaxed' if done else ''}.cif"
-    st.download_button(
-        f"CIF of {name}", cif_text(to_structures(crystals)[0], tags), file, "chemical/x-cif",
-        icon=":material/download:", on_click="ignore",
-    )  # fmt: skip
+    structure = to_structures(crystals)[0]
+    download(f"CIF of {name}", lambda: cif_text(structure, tags), file, "chemical/x-cif", ("candidate", f"{name}, CIF"))

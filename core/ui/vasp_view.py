@@ -10,7 +10,7 @@ import streamlit as st
 
 from core.export.vasp import SETS, has_potcars
 from core.jobs import queue
-from core.ui.accounts import as_now
+from core.ui.downloads import download
 from core.ui.permits import permitted
 from core.ui.uploads import forgotten_if_refused, save_uploads
 from core.ui.widgets import counted, page, plain, selected_int, sentences
@@ -52,14 +52,12 @@ def vasp_download(candidate_ids: Sequence[int], method: str = "") -> None:
         "The elements too", True, key="vasp-elements", help="Their energies are what formation energies count from."
     )
     params = WriteParams(str(name or "paper"), relaxed, method, bool(potcars), elements)
-    st.download_button(
+    download(
         f"VASP input of {len(candidate_ids)}",
-        data=as_now(lambda: write_vasp(candidate_ids, params)),
-        file_name="vasp.zip",
-        mime="application/zip",
-        icon=":material/download:",
+        lambda: write_vasp(candidate_ids, params),
+        "vasp.zip",
+        "application/zip",
         disabled=not candidate_ids,
-        on_click="ignore",
     )
 
 

@@ -67,7 +67,7 @@ def as_acting(person: Person) -> Acting:
 
 
 def role_of(person: Person) -> str:
-    """The addresses in SUBHULL_ADMINS are administrators, unless the provider doubts that they are theirs."""
+    """The addresses in SUBHULL_ADMINS are administrators where the provider has verified that they are theirs."""
     if is_admin_by_settings(person):
         return ADMIN
     return person.role if person.role in ROLES else NONE
@@ -133,7 +133,7 @@ def _kept(session: Any, claims: Mapping[str, Any]) -> tuple[int, bool]:
     """(id, is it their first time) of the row, with the address and name of today."""
     issuer, subject = identity(claims)
     address, name = str(claims.get("email") or "")[:200], str(claims.get("name") or "")[:200]
-    values = {"address": address, "name": name, "verified": claims.get("email_verified") is not False}
+    values = {"address": address, "name": name, "verified": claims.get("email_verified") in (True, "true")}
     known = rows.find_person(session, issuer, subject)
     if known is None:
         here = accounts() or Accounts("", "", "", "", "", default_role=NONE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -9,8 +10,9 @@ from streamlit import config
 from streamlit.testing.v1 import AppTest
 
 from core.ui.accounts import known_again
-from core.workflows import audit, people
+from core.workflows import audit, datasets, people
 from core.workflows.acting import EDITOR, NONE, acting_as, local_administrator
+from core.workflows.hulls import get_hull_by_id
 from core.workflows.store import store
 from db import jobs as rows
 from tests.accounts.conftest import ADA, BEN, claims_of
@@ -123,3 +125,31 @@ def test_a_server_for_other_machines_without_accounts_says_so(monkeypatch: pytes
         assert "listens to other machines and has no accounts" in words(opened(None, "home"))
     finally:
         config.set_option("server.address", before)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("starter")
+def test_what_is_taken_home_is_in_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each button of three pages is pressed, as Streamlit does it: later, in a thread that runs no script."""
+    ben, ada = people.sign_in(claims_of(BEN)), people.sign_in(claims_of(ADA))
+    offered: dict[str, Any] = {}
+
+    def offer(label: str, data: Any, *_: Any, **__: Any) -> None:
+        offered[label] = data
+
+    monkeypatch.setattr("core.ui.downloads.st.download_button", offer)
+    (first,) = datasets.load_tensors(datasets.get_dataset("starter")).ids[:1]
+    opened(BEN, "datasets", dataset="starter", show="recipe")
+    opened(BEN, "datasets", dataset="starter", structure=str(first))
+    opened(BEN, "hulls", hull="1")
+    with ThreadPoolExecutor(1) as pool:
+        files = {label: pool.submit(make).result() for label, make in offered.items()}
+    assert all(files.values())
+    with acting_as(ada):
+        told = [(e.who, e.kind, e.thing) for e in audit.list_entries(actions=["download"]).listed]
+    hull = get_hull_by_id(1).row.name
+    assert {who for who, *_ in told} == {ben.name}
+    assert ("dataset", "starter, JSON lines") in {(kind, thing) for _, kind, thing in told}
+    assert ("hull", f"{hull}, CSV") in {(kind, thing) for _, kind, thing in told}
+    assert any(kind == "structure" and thing.endswith(", POSCAR") for _, kind, thing in told)
+    assert len(told) == len(files)
