@@ -31,7 +31,7 @@ def files_of(job: Job, attempt: int) -> Iterator[None]:
     if job.runner == "local" or not artefacts.in_use():
         yield
         return
-    artefacts.fetch(job, lambda: None)
+    artefacts.fetch(job)
     before = artefacts.made()
     keeping = _Keeping(job, attempt)
     keeping.start()

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import logging
 import time
+from functools import partial
 
 from sqlalchemy.orm import Session
 
+from core.jobs.aside import aside, beating
 from core.jobs.kinds import KINDS
 from core.jobs.runners import CLUSTERS, Runner, runner_for
 from core.workflows import artefacts
@@ -40,7 +42,7 @@ def tick() -> None:
     for job, age, asked in running:
         _check(job, age, asked)
     for job in away:
-        _take_home(job)
+        aside(job.id, partial(_take_home, job))
     if waiting or running:
         _requeue()
         _start()
@@ -174,29 +176,56 @@ def _launch(job_id: int) -> None:
         job = rows.get_job(session, job_id)
     if job is None:
         return
-    runner = runner_for(job.runner)
+    if job.runner == "local" or not artefacts.in_use():
+        _submit(job)
+    else:
+        aside(job_id, partial(_send, job))
+
+
+def _send(job: Job) -> None:
+    """Upload what it needs, then submit it: unless it was cancelled or taken over meanwhile."""
     try:
-        if job.runner != "local":
-            artefacts.send(job, lambda: _beat(job))
-        where = runner.submit(job)
+        with beating(partial(_say_uploading, job)):
+            artefacts.send(job)
     except (OSError, UserError) as error:
-        log.exception("job %s could not be started", job_id)
-        said = error.strerror or error if isinstance(error, OSError) else error
-        sentence = str(error) if isinstance(error, UserError) else f"The worker could not be started: {said}."
-        with store().session() as session:
-            values = {"error": sentence, "finished_at": now(session)}
-            rows.change_status(session, job_id, "running", "failed", job.attempts, **values)
+        _not_started(job, error)
         return
     with store().session() as session:
-        kept = rows.keep_where(session, job_id, job.attempts, **where)
+        now_there = rows.get_job(session, job.id)
+    if now_there is None or (now_there.status, now_there.attempts) != ("running", job.attempts):
+        return
+    if now_there.cancel_requested_at is not None:
+        _end_lost(job, asked=0.0)
+        return
+    _submit(job)
+
+
+def _submit(job: Job) -> None:
+    runner = runner_for(job.runner)
+    try:
+        where = runner.submit(job)
+    except (OSError, UserError) as error:
+        _not_started(job, error)
+        return
+    with store().session() as session:
+        kept = rows.keep_where(session, job.id, job.attempts, **where)
     if not kept:  # it took so long that somebody else has started it, or it was cancelled
         for name, value in where.items():
             setattr(job, name, value)
         runner.cancel(job, force=True)
 
 
-def _beat(job: Job) -> None:
-    """Uploading takes its time: the job is not lost meanwhile."""
+def _not_started(job: Job, error: OSError | UserError) -> None:
+    log.error("job %s could not be started", job.id, exc_info=error)
+    said = error.strerror or error if isinstance(error, OSError) else error
+    sentence = str(error) if isinstance(error, UserError) else f"The worker could not be started: {said}."
+    with store().session() as session:
+        values = {"error": sentence, "finished_at": now(session)}
+        rows.change_status(session, job.id, "running", "failed", job.attempts, **values)
+
+
+def _say_uploading(job: Job) -> None:
+    """It takes its time: the job is not lost meanwhile."""
     with store().session() as session:
         values = {"heartbeat": now(session), "message": "Uploading what it needs"}
         rows.change_status(session, job.id, "running", "running", job.attempts, **values)

@@ -40,24 +40,24 @@ def in_use() -> bool:
     return bool(settings().artefacts)
 
 
-def send(job: Job, on_file: Callable[[], None]) -> None:
+def send(job: Job) -> None:
     """Before a worker starts elsewhere: upload what it needs and does not find there yet. Raises ArtefactError."""
     if not in_use():
         return
     for path in needed(job.params):
-        push(path, on_file)
+        push(path)
     if not job.away:  # else the last worker's upload is the newer one
         Path(job.folder).mkdir(parents=True, exist_ok=True)
-        push(Path(job.folder), on_file)
+        push(Path(job.folder))
     with _remote() as (fs, root):
         if fs.exists(_finish_key(root, job.id)):
             fs.rm(_finish_key(root, job.id))
 
 
-def fetch(job: Job, on_file: Callable[[], None]) -> None:
+def fetch(job: Job) -> None:
     """On the machine of a worker: bring what its job needs, and what the job kept. Raises ArtefactError."""
     for path in [*needed(job.params), Path(job.folder)]:
-        pull(path, on_file)
+        pull(path)
 
 
 def take_home(job: Job) -> None:
@@ -93,7 +93,7 @@ def needed(params: dict[str, Any]) -> list[Path]:
     return list(found)
 
 
-def push(path: Path, on_file: Callable[[], None] = lambda: None, made: Sequence[str] = ()) -> None:
+def push(path: Path, made: Sequence[str] = ()) -> None:
     """Upload a file or folder below SUBHULL_VAR; what is there already is not sent again. Raises ArtefactError.
 
     made: keys of other artefacts that belong to it
@@ -107,7 +107,6 @@ def push(path: Path, on_file: Callable[[], None] = lambda: None, made: Sequence[
         files = {}
         for name, file in _files(path):
             entry = _upload(fs, f"{root}/{key}", file, known)
-            on_file()
             if entry:
                 files[name] = entry
         manifest = {"folder": path.is_dir(), "files": files, "made": list(made)}
@@ -119,7 +118,7 @@ def push(path: Path, on_file: Callable[[], None] = lambda: None, made: Sequence[
                 fs.rm_file(f"{root}/{key}/{digest}")
 
 
-def pull(path: Path, on_file: Callable[[], None] = lambda: None) -> list[str]:
+def pull(path: Path) -> list[str]:
     """Make a file or folder what was last uploaded for it; returns the keys that belong to it. Raises ArtefactError.
 
     Each file is complete or not there. Nothing happens where nothing was uploaded.
@@ -131,7 +130,7 @@ def pull(path: Path, on_file: Callable[[], None] = lambda: None) -> list[str]:
             if manifest is None:
                 return []
             try:
-                _download(fs, f"{root}/{key}", path, manifest, on_file)
+                _download(fs, f"{root}/{key}", path, manifest)
                 return list(manifest["made"])
             except FileNotFoundError:  # a newer upload took its place meanwhile
                 if attempt == _TRIES - 1:
@@ -232,7 +231,7 @@ def _put(fs: Any, target: str, write: Callable[[str], object]) -> None:
         raise
 
 
-def _download(fs: Any, folder: str, path: Path, manifest: dict[str, Any], on_file: Callable[[], None]) -> None:
+def _download(fs: Any, folder: str, path: Path, manifest: dict[str, Any]) -> None:
     for name, entry in manifest["files"].items():
         target = path / name if manifest["folder"] else path
         if not target.resolve().is_relative_to(settings().var):
@@ -242,7 +241,6 @@ def _download(fs: Any, folder: str, path: Path, manifest: dict[str, Any], on_fil
             partial = target.with_name(f".{target.name}.{os.getpid()}")
             fs.get_file(f"{folder}/{entry['sha256']}", str(partial))
             os.replace(partial, target)
-        on_file()
     if manifest["folder"]:
         path.mkdir(parents=True, exist_ok=True)
         for name, file in list(_files(path)):

@@ -105,14 +105,22 @@ def slurm_cluster(folder: Path) -> Iterator[Path]:
 
 @dataclass(frozen=True)
 class RayHead:
+    """unshared: a folder of which the node has another one of the same path, seen from here at `there`; None: cannot."""
+
     address: str
     token: str
+    unshared: Path | None
+    there: Path
 
 
 @contextmanager
 def ray_head(folder: Path) -> Iterator[RayHead]:
     """A Ray of one node with two CPUs and two GPUs that it only believes in; nobody gets in without the token."""
     pytest.importorskip("ray")
+    unshared = folder / "unshared"
+    unshared.mkdir()
+    apart = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs tmpfs "$0" && exec "$@"', str(unshared)]
+    can = shutil.which("unshare") and subprocess.run([*apart, "true"], capture_output=True).returncode == 0
     port, token = free_port(), secrets.token_hex(32)
     command = [
         *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--node-ip-address=127.0.0.1"),
@@ -128,7 +136,7 @@ def ray_head(folder: Path) -> Iterator[RayHead]:
     env = os.environ | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
     address = f"http://127.0.0.1:{port}"
     with (folder / "log").open("wb") as log:
-        head = subprocess.Popen(command, stdout=log, stderr=log, env=env)
+        head = subprocess.Popen([*apart, *command] if can else command, stdout=log, stderr=log, env=env)
 
     def ready() -> bool:
         assert head.poll() is None, (folder / "log").read_text()[-2000:]
@@ -139,7 +147,7 @@ def ray_head(folder: Path) -> Iterator[RayHead]:
 
     try:
         until(ready, 90)
-        yield RayHead(address, token)
+        yield RayHead(address, token, unshared if can else None, Path(f"/proc/{head.pid}/root{unshared}"))
     finally:
         end([head])
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -14,7 +15,6 @@ import fsspec
 import pytest
 
 from core.jobs import queue
-from core.jobs.tick import tick
 from core.models.checkpoint import read_tensor_file
 from core.settings import settings
 from core.training.loop import CHECKPOINT
@@ -23,7 +23,8 @@ from core.workflows.context import UserError
 from core.workflows.store import store
 from core.workflows.train import TrainParams
 from db import jobs as rows
-from tests.conftest import ROOT
+from tests.clusters.conftest import wait
+from tests.conftest import ROOT, free_port
 
 
 @pytest.fixture(params=["file", "s3"])
@@ -116,7 +117,7 @@ def test_a_training_runs_on_a_machine_that_shares_no_folder(
     job_id = queue.add("train", "t", TrainParams("starter", "m", preset="quick", steps=30), "slurm")
     with store().session() as session:
         rows.change_status(session, job_id, "queued", "running", attempts=1)
-    artefacts.send(queue.get(job_id), lambda: None)
+    artefacts.send(queue.get(job_id))
     home = tmp_path / "home"
     starter.rename(home)
     command = [sys.executable, "-W", "ignore", "-m", "core.jobs.worker", str(job_id), "1"]
@@ -126,11 +127,26 @@ def test_a_training_runs_on_a_machine_that_shares_no_folder(
     assert (job.status, job.away) == ("done", True)
     shutil.rmtree(starter)
     home.rename(starter)
-    tick()
-    assert queue.get(job_id).away is False
+    wait(job_id, lambda job: not job.away)
     assert models.load_model("m").row.card["steps"] == 30
     assert not (Path(job.folder) / CHECKPOINT).exists()
     assert read_tensor_file(Path(job.folder) / "model" / "model.safetensors")[0]
+
+
+def test_an_upload_holds_up_nothing_and_can_be_cancelled(starter: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SUBHULL_ARTEFACTS", f"file://{starter}/elsewhere")
+    monkeypatch.setenv("SUBHULL_RAY_ADDRESS", f"http://127.0.0.1:{free_port()}")  # would refuse it
+    sent = threading.Event()
+    monkeypatch.setattr(artefacts, "send", lambda _: sent.wait(60))
+    away = queue.submit("train", "t", TrainParams("starter", "m", steps=5), "ray")
+    wait(away, lambda job: job.message == "Uploading what it needs")
+    here = queue.submit("train", "t", TrainParams("starter", "n", preset="quick", steps=1), "cpu")
+    wait(here, lambda job: job.status == "done")
+    assert queue.get(away).status == "running"
+    queue.cancel(away)
+    sent.set()
+    job = wait(away, lambda job: job.status != "running")
+    assert (job.status, job.error, job.cluster_id) == ("cancelled", "", "")
 
 
 def test_an_address_that_cannot_be_used_is_said(var: Path, monkeypatch: pytest.MonkeyPatch) -> None:
