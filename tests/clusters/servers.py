@@ -105,7 +105,7 @@ def slurm_cluster(folder: Path) -> Iterator[Path]:
 
 @dataclass(frozen=True)
 class RayHead:
-    """unshared: a folder of which the node has another one of the same path, seen from here at `there`; None: cannot."""
+    """unshared: a folder of whose path the node has another one, here at `there`; None where that cannot be had."""
 
     address: str
     token: str
