@@ -21,11 +21,15 @@ def submit_relaxation(params: RelaxParams, device: str, shards: int = 1) -> list
     count = min(shards, len(ids))
     if count <= 1:
         params = replace(params, candidate_ids=ids)
-        return [queue.submit("relax", f"Relax {len(ids)} candidates", params, device)]
+        return [queue.submit("relax", _title(len(ids)), params, device)]
     made = []
     for shard in range(count):
         part = replace(params, candidate_ids=shard_of(ids, shard, count), shard=shard, shards=count)
-        title = f"Relax {len(part.candidate_ids)} candidates, part {shard + 1} of {count}"
+        title = f"{_title(len(part.candidate_ids))}, part {shard + 1} of {count}"
         made.append(queue.add("relax", title, part, device))
     tick()
     return made
+
+
+def _title(count: int) -> str:
+    return f"Relax {count:,} candidate{'' if count == 1 else 's'}"
