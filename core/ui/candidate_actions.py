@@ -28,7 +28,7 @@ from core.workflows.hulls import HullView, get_hull_by_id, list_hulls, place_can
 from core.workflows.vasp import MAX_WRITTEN
 from db.candidate_lists import Placing
 
-MAX_RELAXED = 5000  # in one job
+MAX_RELAXED = 100_000  # in jobs of at most `relax_form.MAX_IN_ONE`
 MAX_BUNDLED = 2000
 MAX_ON_HULL = 1000  # diamonds in a plot
 PANELS = {

@@ -13,6 +13,8 @@ from core.ui.permits import permitted
 from core.ui.widgets import sentences
 from core.workflows.relax import SYMPREC, RelaxParams, potential_choices
 
+MAX_IN_ONE = 5000  # candidates
+
 
 def relax_form(candidate_ids: Sequence[int]) -> None:
     """Choices and a start; the job that runs is in the URL."""
@@ -37,11 +39,13 @@ def relax_form(candidate_ids: Sequence[int]) -> None:
         device = st.selectbox("Device", devices(), key="relax-device")
         cores = os.cpu_count() or 1
         processes = st.number_input("Processes", 1, cores, 1, help=f"Each takes a core of the {cores} here.")
+        count = len(candidate_ids)
+        least = max(1, -(-count // MAX_IN_ONE))
         shards = st.number_input(
-            "Jobs to split it into", 1, MAX_SHARDS, 1,
-            help="A cluster runs them side by side; here they follow one another. Each can be stopped and resumed.",
+            "Jobs to split it into", least, MAX_SHARDS, least,
+            help="A cluster runs them side by side; here they follow one another. Each can be stopped and resumed. "
+            f"One job takes {MAX_IN_ONE:,} candidates at most.",
         )  # fmt: skip
-    count = len(candidate_ids)
     if st.button(f"Relax {count}", type="primary", icon=":material/compress:", **permitted(disabled=not count)):
         with sentences():
             params = RelaxParams(

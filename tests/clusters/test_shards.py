@@ -113,6 +113,15 @@ def test_parts_are_the_same_whatever_the_order_and_share_nothing() -> None:
     assert parts == [shard_of(sorted(set(ids), reverse=True), k, 3) for k in range(3)]
 
 
+def test_a_hundred_thousand_are_in_one_part_each(var: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shards, "tick", lambda: None)  # none of them is started
+    made = shards.submit_relaxation(RelaxParams(tuple(range(1, 100_001))), "cpu", 100)
+    with store().session() as session:
+        parts = [jobs.get_job(session, i).params["candidate_ids"] for i in made]  # type: ignore[union-attr]
+    assert {len(part) for part in parts} == {1000}
+    assert set().union(*parts) == set(range(1, 100_001))
+
+
 @pytest.mark.parametrize("count", [0, 501])
 def test_a_number_of_parts_that_cannot_be_meant_is_refused(var: Path, count: int) -> None:
     with pytest.raises(UserError, match=f"split into 1 to 500 jobs, not {count}"):

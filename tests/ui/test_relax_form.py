@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from core.jobs import queue, shards
+from core.ui import relax_form
 from core.workflows.relax import RelaxParams
 from core.workflows.store import store
 from db import jobs as rows
@@ -48,6 +49,13 @@ def test_a_relaxation_is_split_into_jobs_of_a_cluster(run: int, monkeypatch: pyt
     assert sorted(job.title for job in made) == [f"Relax 2 candidates, part {part} of 2" for part in (1, 2)]
     assert {job.runner for job in made} == {"slurm"}
     assert [t.value for t in app.toast] == ["2 jobs are queued: the page Jobs shows them all."]
+
+
+def test_more_than_one_job_takes_are_split_from_the_start(run: int, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    monkeypatch.setattr(relax_form, "MAX_IN_ONE", 3)
+    app = open_page("candidates", run=str(run), do="relax")
+    jobs = next(n for n in app.number_input if n.label == "Jobs to split it into")
+    assert (jobs.value, jobs.min) == (2, 2), "of four candidates"
 
 
 def test_a_job_that_waits_in_a_clusters_queue_says_so(run: int) -> None:  # noqa: F811
