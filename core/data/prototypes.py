@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import combinations, permutations
 
-from pymatgen.analysis.prototypes import AFLOW_PROTOTYPE_LIBRARY
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Composition, Element, Structure
 
@@ -91,6 +90,8 @@ def atomic_volume(symbol: str) -> float:
 @cache
 def library() -> dict[str, Structure]:
     """AFLOW's label -> its ordered prototype as published; copy before changing."""
+    from pymatgen.analysis.prototypes import AFLOW_PROTOTYPE_LIBRARY  # read at its import, which takes seconds
+
     found: dict[str, Structure] = {}
     for entry in AFLOW_PROTOTYPE_LIBRARY:
         structure = entry["snl"].structure

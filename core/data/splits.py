@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from iterstrat.ml_stratifiers import MultilabelStratifiedShuffleSplit
 from torch import Tensor
 
 from core.data.tensors import VALIDATION
@@ -40,6 +39,8 @@ def _held_out(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
 def _stratified(rows: np.ndarray, labels: np.ndarray, count: int, seed: int) -> np.ndarray:
     if not 0 < count < len(rows):
         return rows[:count]
+    from iterstrat.ml_stratifiers import MultilabelStratifiedShuffleSplit  # brings scikit-learn: a second
+
     shuffle = MultilabelStratifiedShuffleSplit(n_splits=1, test_size=count / len(rows), random_state=seed)
     _, held_out = next(shuffle.split(labels, labels))
     chosen = np.zeros(len(rows), dtype=bool)

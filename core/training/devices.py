@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from lightning.fabric import Fabric
 
 _FABRIC = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 
@@ -44,6 +43,8 @@ def launch(device: str, precision: str = "auto") -> Fleet:
 
     Raises ValueError for a precision that is unknown, DeviceError for a device that is not here.
     """
+    from lightning.fabric import Fabric  # seconds, of which what only asks for a device needs none
+
     check_device(device)
     kind, _, index = device.partition(":")
     fabric_precision: Any = _FABRIC[resolve(precision, kind)]
