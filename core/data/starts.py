@@ -22,7 +22,7 @@ from pymatgen.core import Element, Structure
 
 from core.crystals import Crystals, from_structures
 from core.data.readers.cif import NO_SYMMETRY, cif_blocks, cif_structure
-from core.data.readers.records import Problem, from_structure
+from core.data.readers.records import Problem, from_structure, is_possible
 from core.data.readers.sources import KINDS, SourceError, kind_of, rows_of_text
 from core.data.readers.structures import parse_text
 
@@ -240,7 +240,7 @@ def _as_hydrogen(structure: Structure) -> Structure:
 
 def merge_near(structure: Structure) -> Structure:
     """Atoms of one element that are nearer than `NEAR` Å become one, half-way; shared sites are left alone."""
-    if not structure.is_ordered or len(structure) > 1000:
+    if not structure.is_ordered or len(structure) > 1000 or not is_possible(structure.volume):
         return structure
     near = structure.distance_matrix < NEAR
     numbers = np.array(structure.atomic_numbers)

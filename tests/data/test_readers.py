@@ -19,7 +19,7 @@ from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 from core.crystals import to_structures, unpack_cells
 from core.data.readers import parsing, sources
 from core.data.readers.parsing import parse_rows
-from core.data.readers.records import Problem, Record
+from core.data.readers.records import Problem, Record, from_structure
 from core.data.readers.sources import SourceError, raw_rows
 
 GOOD: dict[str, Any] = {
@@ -230,3 +230,8 @@ def test_processes_give_what_one_process_gives(tmp_path: Path, monkeypatch: pyte
     alone, beside = ([p for part in parse_rows(raw_rows(path), "M", processes=n) for p in part[0]] for n in (1, 2))
     assert [r.label for r in beside] == [r.label for r in alone]
     assert len(alone) == sum(1 for i in range(1300) if i % 7)
+
+
+def test_a_structure_without_atoms_is_refused_in_words() -> None:
+    with pytest.raises(Problem, match="it holds no atom"):
+        from_structure(Structure(Lattice.cubic(4), [], []), "x", "x", {})

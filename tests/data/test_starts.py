@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -93,8 +94,6 @@ def test_what_is_none_is_said_in_words(text: str, said: str) -> None:
         words = " ".join(f.problem for f in read_structures(text, "given"))
     except StartError as error:
         words = str(error)
-    import re
-
     assert re.search(said, words), words
 
 
@@ -119,6 +118,12 @@ def test_deuterium_is_hydrogen_where_that_is_wanted() -> None:
     (found,) = read_structures(bare(ice), "x.cif", ["hydrogen"])
     assert found.problem == ""
     assert found.structure.composition.formula == "H2 O1"
+
+
+def test_a_cell_that_cannot_be_is_refused_before_its_atoms_are_merged() -> None:
+    text = str(CifWriter(SALT)).replace("_cell_length_a   5.60000000", "_cell_length_a   1e-320")
+    (found,) = read_structures(text, "x.cif", ["merge", "p1"])
+    assert re.fullmatch(r"Its cell holds .* Å³\.", found.problem)
 
 
 @pytest.mark.parametrize(("shift", "problem"), [(0.0, "stand at the same place"), (0.03, "")])

@@ -103,6 +103,11 @@ def from_structure(structure: Structure, place: str, label: str, energies: Energ
         raise
 
 
+def is_possible(volume: float) -> bool:
+    """May a cell hold so many Å³?"""
+    return 0.1 < volume < 1e7
+
+
 def _record(
     place: str,
     label: str,
@@ -112,12 +117,14 @@ def _record(
     group: Any,
     energies: Energies,
 ) -> Record:
+    if not len(numbers):
+        raise Problem("empty", "it holds no atom")
     if len(numbers) > MAX_SITES:
         raise Problem("too large", f"it has {len(numbers)} atoms, more than {MAX_SITES}")
     if not (np.isfinite(frac).all() and np.isfinite(lattice).all()):
         raise Problem("not a number", "a coordinate is not a finite number")
     volume = abs(float(np.linalg.det(lattice)))
-    if not 0.1 < volume < 1e7:
+    if not is_possible(volume):
         raise Problem("impossible cell", f"its cell holds {volume:.3g} Å³")
     wrapped = wrap(torch.from_numpy(frac))
     closest = _check_distances(wrapped.numpy(), lattice)
