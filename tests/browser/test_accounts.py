@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
-from sqlalchemy import update
 
-from core.workflows import audit, people
-from core.workflows.store import store
-from db.tables import Dataset, Person
-from tests.accounts.conftest import ADA, BEN, DATASET, serving
-from tests.browser.conftest import Watched, go
+from core.workflows import audit
+from tests.accounts.conftest import ADA, BEN, DATASET, POSCAR, serving
+from tests.browser.conftest import Watched, download, fill, go, upload
 from tests.conftest import AppServer
 from tests.oidc_provider import OidcProvider
 
@@ -22,7 +21,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 @pytest.fixture(scope="module")
 def guarded_app(provider: OidcProvider, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AppServer]:
-    with serving(provider, tmp_path_factory, (DATASET, "bens"), SUBHULL_DEFAULT_ROLE="editor") as server:
+    with serving(provider, tmp_path_factory, SUBHULL_DEFAULT_ROLE="editor") as server:
         yield server
 
 
@@ -32,13 +31,7 @@ def sign_in(watched: Watched, provider: OidcProvider, person: dict[str, object])
     expect(watched.page.get_by_text(f"{person['name']} (")).to_be_visible()
 
 
-def give(person: Person, dataset: str) -> None:
-    """As if they had imported it."""
-    with store().session() as session:
-        session.execute(update(Dataset).where(Dataset.name == dataset).values(owner_id=person.id))
-
-
-def test_an_editor_signs_in_deletes_their_own_and_signs_out(
+def test_an_editor_imports_takes_home_and_deletes_their_own(
     watched: Watched, provider: OidcProvider, guarded_app: AppServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page, wanted = watched.page, f"{guarded_app.url}/datasets?dataset={DATASET}"
@@ -54,9 +47,14 @@ def test_an_editor_signs_in_deletes_their_own_and_signs_out(
     expect(page.get_by_role("button", name="Delete this dataset")).to_be_disabled()
 
     monkeypatch.setenv("SUBHULL_VAR", str(guarded_app.var))
-    give(people.person_named(str(BEN["email"])), "bens")
-    page.goto(f"{guarded_app.url}/datasets?dataset=bens")
-    expect(page.get_by_role("heading", name="Datasets", level=1)).to_be_visible()
+    page.goto(f"{guarded_app.url}/datasets?new=files")
+    upload(page, {"name": "POSCAR", "mimeType": "text/plain", "buffer": POSCAR.encode()})
+    fill(page, "Name of the dataset", "bens")
+    page.get_by_test_id("stFormSubmitButton").get_by_role("button").click()
+    expect(page.get_by_text("1 structure in the dataset bens")).to_be_visible(timeout=60_000)
+    page.goto(f"{guarded_app.url}/datasets?dataset=bens&show=recipe")
+    taken = download(page, "JSON lines")
+    assert b'"pretty_formula":"TaB2"' in gzip.decompress(Path(taken.path()).read_bytes())
     page.get_by_role("button", name="Delete", exact=True).click()
     page.get_by_role("button", name="Delete this dataset").click()
     expect(page).not_to_have_url(re.compile("bens"))
@@ -70,8 +68,15 @@ def test_an_editor_signs_in_deletes_their_own_and_signs_out(
     page.goto(f"{guarded_app.url}/jobs")
     expect(page.get_by_role("button", name="Sign in", exact=True)).to_be_visible()
     assert "bens" not in page.content()
-    told = [(e.action, e.thing) for e in audit.list_entries("Ben Ten").listed]
-    assert [action for action, _ in told] == ["sign out", "delete", "sign in"]
+    told = [(e.action, e.kind, e.thing) for e in audit.list_entries("Ben Ten").listed]
+    assert told[1:] == [
+        ("delete", "dataset", "bens"),
+        ("download", "dataset", "bens, JSON lines"),
+        ("import", "dataset", "bens"),
+        ("submit", "job", "1"),
+        ("sign in", "person", str(BEN["email"])),
+    ]
+    assert told[0][0] == "sign out"
 
 
 def test_an_administrator_gives_a_role_and_it_counts_at_once(
