@@ -6,7 +6,9 @@ import ipaddress
 import os
 import re
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -100,6 +102,15 @@ class Settings:
     def shown_database(self) -> str:
         """The database without its password."""
         return re.sub(r"(://[^:/@]+):[^@]*@", r"\1@", self.database_url)
+
+
+def unknown_settings(environment: Mapping[str, str]) -> list[str]:
+    """A sentence for each variable that looks like a setting and is none."""
+    said = []
+    for name in sorted(n for n in environment if n.startswith("SUBHULL_") and n not in VARIABLES):
+        near = get_close_matches(name.removeprefix("SUBHULL_"), [v.removeprefix("SUBHULL_") for v in VARIABLES], 1, 0.6)
+        said.append(f"{name} is no setting of this app" + (f": is SUBHULL_{near[0]} meant?" if near else "."))
+    return said
 
 
 def settings() -> Settings:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -114,6 +115,9 @@ def in_words(error: SQLAlchemyError) -> str:
         return "The database can only be read: its file or its disk is read-only."
     if "disk I/O error" in said or "malformed" in said or "not a database" in said:
         return f"The database's file cannot be used ({said}): check the disk, and take a copy from before."
+    refusal = re.search(r"FATAL:\s+(.*(?:does not exist|authentication failed|pg_hba|not permitted|denied).*)", said)
+    if refusal:
+        return f"The database's server refuses: {refusal[1].strip()}."
     if is_away(error):
         return "The database cannot be reached just now: try again in a moment."
     return f"The database refused what was asked: {type(error).__name__}. The log has the details."

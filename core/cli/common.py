@@ -42,8 +42,7 @@ def run_job(kind: str, title: str, params: Any, device: str = "cpu", detach: boo
     check_usable(device)
     job_id = queue.submit(kind, title, params, device)
     if detach:
-        print(f"job {job_id} is queued; ./run cli jobs list shows it", file=sys.stderr)
-        return {"job": job_id, "status": "queued"}
+        return {"job": job_id, "status": detached([job_id])}
     try:
         job = queue.follow(job_id, show)
     except KeyboardInterrupt:
@@ -54,6 +53,19 @@ def run_job(kind: str, title: str, params: Any, device: str = "cpu", detach: boo
     if job.status != "done":
         print(job.error or f"job {job_id} was {job.status}; its log: ./run cli jobs log {job_id}", file=sys.stderr)
     return {**(job.result or {}), "job": job_id, "status": job.status}
+
+
+def detached(job_ids: Sequence[int]) -> str:
+    """Say that they are queued, or why one could not be started; "queued" or "failed"."""
+    failed = [job for job_id in job_ids if (job := queue.get(job_id)).status == "failed"]
+    for job in failed:
+        print(f"job {job.id} failed: {job.error}", file=sys.stderr)
+    if failed:
+        return "failed"
+    several = f"jobs {job_ids[0]} to {job_ids[-1]} are queued; ./run cli jobs list shows them"
+    one = f"job {job_ids[0]} is queued; ./run cli jobs list shows it"
+    print(several if len(job_ids) > 1 else one, file=sys.stderr)
+    return "queued"
 
 
 def follow_all(job_ids: Sequence[int]) -> list[Job]:

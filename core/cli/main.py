@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy.exc import DBAPIError
 
-from core.settings import SettingsError
+from core.settings import SettingsError, unknown_settings
 from core.workflows.context import UserError
 from db.session import in_words
 
@@ -19,11 +20,14 @@ from db.session import in_words
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0, 1 where the work failed, 2 where the command cannot be done as asked."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.getLogger("core.jobs.tick").setLevel(logging.CRITICAL)  # what became of a job stands in its row
     parser = build_parser()
     asked = parser.parse_args(arguments)
     if not hasattr(asked, "run"):
         parser.print_help()
         return 2
+    for warning in unknown_settings(os.environ):
+        print(warning, file=sys.stderr)
     try:
         result = _run(asked)
     except (UserError, SettingsError) as error:

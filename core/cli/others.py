@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -95,12 +96,14 @@ def _jobs_list(asked: argparse.Namespace) -> dict[str, Any]:
                 j.title,
                 j.status,
                 "" if j.progress is None else f"{100 * j.progress:.0f} %",
-                j.message,
+                j.device,
+                j.owner,
                 duration(j.eta_s) if j.eta_s else "",
+                j.error or j.message,
             ]
             for j in found
         ]
-        table(["id", "kind", "title", "status", "done", "message", "to go"], rows)
+        table(["id", "kind", "title", "status", "done", "device", "of", "to go", "message"], rows)
     return {"jobs": [{"id": j.id, "kind": j.kind, "status": j.status, "progress": j.progress} for j in found]}
 
 
@@ -116,16 +119,20 @@ def _jobs_resume(asked: argparse.Namespace) -> dict[str, Any]:
     from core.jobs import queue
 
     queue.resume(asked.id)
-    return {"job": asked.id, "job_status": queue.get(asked.id).status}
+    job = queue.get(asked.id)
+    if job.status == "failed":
+        print(job.error, file=sys.stderr)
+        return {"job": asked.id, "job_status": job.status, "status": "failed"}
+    return {"job": asked.id, "job_status": job.status}
 
 
 def _jobs_log(asked: argparse.Namespace) -> dict[str, Any]:
     from core.jobs import queue
 
-    text = queue.logs(asked.id)
+    text, error = queue.logs(asked.id), queue.get(asked.id).error
     if not is_json(asked):
-        print(text)
-    return {"job": asked.id, "log": text}
+        print(*filter(None, (text, error)), sep="\n")
+    return {"job": asked.id, "log": text, "error": error}
 
 
 def _potentials_list(asked: argparse.Namespace) -> dict[str, Any]:

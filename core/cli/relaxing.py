@@ -8,7 +8,17 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.cli.common import Console, add, add_detach, add_device, check_usable, follow_all, is_json, new_folder
+from core.cli.common import (
+    Console,
+    add,
+    add_detach,
+    add_device,
+    check_usable,
+    detached,
+    follow_all,
+    is_json,
+    new_folder,
+)
 from core.workflows.context import UserError
 
 if TYPE_CHECKING:
@@ -74,15 +84,13 @@ def _relax_stored(asked: argparse.Namespace, params: RelaxParams) -> dict[str, A
     ids = candidates_to_relax(asked.candidates)
     made = submit_relaxation(replace(params, candidate_ids=ids), asked.device, asked.shards)
     if asked.detach:
-        if not is_json(asked):
-            print(f"{len(made)} jobs are queued, {made[0]} to {made[-1]}; ./run cli jobs list shows them")
-        return {"jobs": made, "status": "queued"}
+        return {"jobs": made, "status": detached(made)}
     ended = follow_all(made)
     results = [job.result or {} for job in ended]
     found = {key: sum(int(r.get(key, 0)) for r in results) for key in ("relaxed", "failed")}
     status = next((job.status for job in ended if job.status != "done"), "done")
     if not is_json(asked):
-        print(f"{found['relaxed']} relaxed, {found['failed']} failed, in {len(made)} jobs")
+        print(f"{found['relaxed']} relaxed, {found['failed']} failed, in {len(made)} job{'s' * (len(made) > 1)}")
     return {**found, "jobs": made, "status": status}
 
 

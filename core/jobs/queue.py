@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -36,19 +36,27 @@ def submit(kind: str, title: str, params: Any, device: str = "cpu") -> int:
 
 def add(kind: str, title: str, params: Any, device: str = "cpu") -> int:
     """As `submit`, but the next tick starts it."""
+    return add_all(kind, [(title, params)], device)[0]
+
+
+def add_all(kind: str, asked: Sequence[tuple[str, Any]], device: str = "cpu") -> list[int]:
+    """As `add` for each (title, params), all of them or none."""
     if kind not in KINDS:
         raise ValueError(f"no kind of job is called {kind!r}")
     runner = runner_of(device)
     who = require(EDITOR)
     quotas.check_disk()
+    made = []
     with store().session() as session:
         write_lock(session)  # two submissions at once would both find room for one
-        quotas.check_jobs(session, who)
-        values = {"kind": kind, "title": title, "params": asdict(params), "device": device, "runner": runner}
-        job_id = rows.add_job(session, **values, owner=who.name, owner_id=who.id)
-        rows.update_job(session, job_id, folder=str(folder("jobs") / str(job_id)))
-        record(session, "submit", "job", job_id, title)
-    return job_id
+        quotas.check_jobs(session, who, len(asked))
+        for title, params in asked:
+            values = {"kind": kind, "title": title, "params": asdict(params), "device": device, "runner": runner}
+            job_id = rows.add_job(session, **values, owner=who.name, owner_id=who.id)
+            rows.update_job(session, job_id, folder=str(folder("jobs") / str(job_id)))
+            record(session, "submit", "job", job_id, title)
+            made.append(job_id)
+    return made
 
 
 def cancel(job_id: int) -> None:

@@ -13,7 +13,10 @@ MAX_SHARDS = 500
 
 
 def submit_relaxation(params: RelaxParams, device: str, shards: int = 1) -> list[int]:
-    """Queue the relaxation, in as many jobs as asked for and there are candidates; their ids. Raises UserError."""
+    """Queue the relaxation, in as many jobs as asked for and there are candidates; their ids; all are queued or none.
+
+    Raises UserError.
+    """
     if not 1 <= shards <= MAX_SHARDS:
         raise UserError(f"A relaxation is split into 1 to {MAX_SHARDS} jobs, not {shards}.")
     check_config(params)
@@ -22,11 +25,12 @@ def submit_relaxation(params: RelaxParams, device: str, shards: int = 1) -> list
     if count <= 1:
         params = replace(params, candidate_ids=ids)
         return [queue.submit("relax", _title(len(ids)), params, device)]
-    made = []
+    asked = []
     for shard in range(count):
         part = replace(params, candidate_ids=shard_of(ids, shard, count), shard=shard, shards=count)
         title = f"{_title(len(part.candidate_ids))}, part {shard + 1} of {count}"
-        made.append(queue.add("relax", title, part, device))
+        asked.append((title, part))
+    made = queue.add_all("relax", asked, device)
     tick()
     return made
 

@@ -216,7 +216,7 @@ def _submit(job: Job) -> None:
 
 
 def _not_started(job: Job, error: OSError | UserError) -> None:
-    log.error("job %s could not be started", job.id, exc_info=error)
+    log.warning("job %s could not be started: %s", job.id, error, exc_info=isinstance(error, OSError))
     said = error.strerror or error if isinstance(error, OSError) else error
     sentence = str(error) if isinstance(error, UserError) else f"The worker could not be started: {said}."
     with store().session() as session:

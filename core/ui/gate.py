@@ -19,6 +19,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from http.cookies import SimpleCookie
 from typing import Any
 from urllib.parse import quote, unquote
@@ -29,6 +30,7 @@ from starlette.requests import cookie_parser
 from streamlit import config
 from streamlit.auth_util import get_cookie_with_chunks
 from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.proto.ClientState_pb2 import ClientState
 from streamlit.web.server.starlette.starlette_app_utils import decode_signed_value
 from streamlit.web.server.starlette.starlette_server_config import USER_COOKIE_NAME
 
@@ -44,6 +46,12 @@ _FRONT_END = "/static/"
 _SOCKET = "/_stcore/stream"
 _CONTENT = ("_stcore", "media", "app", "component", "static", "auth")  # first parts of paths that are no page's
 _FOR_ALL = ("rerun_script", "stop_script", "app_heartbeat")  # what the page to sign in needs of a websocket
+_DRAW = BackMsg(rerun_script=ClientState()).SerializeToString()
+_NO_PROVIDER = (
+    b"<!doctype html><meta charset=utf-8><title>Subhull</title><body style='font-family: sans-serif; margin: 3rem'>"
+    b"<p>Signing in did not work: the provider of accounts does not answer, or refused. Try again in a minute; "
+    b"if it stays so, tell an administrator, whose log says why.</p><p><a href='./..'>Back to Subhull</a></p>"
+)
 _RETURN = "subhull_return"  # the cookie that remembers where somebody wanted to go
 _RETURN_S, _RETURN_MOST = 600, 2000
 
@@ -71,9 +79,10 @@ class Gate:
             if path != _SOCKET:
                 await send({"type": "websocket.close", "code": 1008})
             elif may_look:
-                await self._app(scope, _Watched(receive, cookies, here), send)
+                await self._app(scope, _Watched(receive, send, cookies, here), send)
             else:
-                await self._app(_as_new_session(scope), _Strange(receive), send)
+                fresh, had_session = _as_new_session(scope)
+                await self._app(fresh, _Strange(receive, send, had_session), send)
         elif may_look or _is_open(path, scope["method"]):
             if path == "/auth/logout" and person:
                 await asyncio.to_thread(people.sign_out, {"sub": person.subject, "iss": person.issuer})
@@ -88,29 +97,43 @@ class Gate:
 class _Watched:
     """What a websocket receives, for as long as its cookie counts."""
 
-    def __init__(self, receive: Any, cookies: Mapping[str, str], here: Accounts) -> None:
-        self._receive, self._cookies, self._here = receive, cookies, here
+    def __init__(self, receive: Any, send: Any, cookies: Mapping[str, str], here: Accounts) -> None:
+        self._receive, self._send, self._cookies, self._here = receive, send, cookies, here
 
     async def __call__(self) -> Any:
         message = await self._receive()
         if message["type"] == "websocket.receive":
             person = await asyncio.to_thread(judge, self._cookies, self._here)
             if person is None or not people.as_acting(person).may(VIEWER):
-                return {"type": "websocket.disconnect", "code": 1008, "reason": "signed out"}
+                return await _closed(self._send, "signed out")
         return message
 
 
 class _Strange:
-    """What a websocket receives of somebody without a role: the page to sign in is drawn, and nothing else made."""
+    """What a websocket receives of somebody without a role: the page to sign in is drawn, and nothing else made.
 
-    def __init__(self, receive: Any) -> None:
-        self._receive = receive
+    A browser that comes back to its session asks for nothing; it is drawn for that one too (`had_session`).
+    """
+
+    def __init__(self, receive: Any, send: Any, had_session: bool) -> None:
+        self._receive, self._send, self._draw, self._connected = receive, send, had_session, False
 
     async def __call__(self) -> Any:
+        if self._connected and self._draw:
+            self._draw = False
+            return {"type": "websocket.receive", "bytes": _DRAW}
         message = await self._receive()
+        self._connected = True
         if message["type"] == "websocket.receive" and _kind(message.get("bytes") or b"") not in _FOR_ALL:
-            return {"type": "websocket.disconnect", "code": 1008, "reason": "sign in first"}
+            return await _closed(self._send, "sign in first")
         return message
+
+
+async def _closed(send: Any, reason: str) -> dict[str, Any]:
+    """Close the browser's end, so that it comes back for the page to sign in; returns what the app is told."""
+    with suppress(RuntimeError):  # the app closed it meanwhile
+        await send({"type": "websocket.close", "code": 1008, "reason": reason})
+    return {"type": "websocket.disconnect", "code": 1008, "reason": reason}
 
 
 class _Private:
@@ -131,10 +154,18 @@ class _Answer:
 
     def __init__(self, send: Any, cookies: Mapping[str, str], here: Accounts, path: str) -> None:
         self._send, self._cookies, self._here, self._path = send, cookies, here, path
+        self._failed = False
 
     async def __call__(self, message: Any) -> None:
+        if message["type"] == "http.response.body" and self._failed:
+            await self._send({**message, "body": b"" if message.get("more_body") else _NO_PROVIDER})
+            return
         if message["type"] == "http.response.start":
             headers = list(message.get("headers", []))
+            self._failed = message["status"] >= 400 and self._path in ("/auth/login", "/oauth2callback")
+            if self._failed:
+                kept = [(k, v) for k, v in headers if k not in (b"content-length", b"content-type")]
+                headers = [*kept, (b"content-type", b"text/html; charset=utf-8")]
             if self._path == "/oauth2callback" and (claims := claims_of(_set_cookies(headers), self._here)):
                 try:
                     await asyncio.to_thread(people.sign_in, claims)
@@ -227,13 +258,16 @@ def _without_cookie(scope: Any) -> Any:
     return {**scope, "headers": headers}
 
 
-def _as_new_session(scope: Any) -> Any:
-    """A websocket that takes up no session from before, whose live parts would run again (the third protocol)."""
-    headers = []
+def _as_new_session(scope: Any) -> tuple[Any, bool]:
+    """A websocket that takes up no session from before, whose live parts would run again; did it want to?"""
+    headers, had_session = [], False
     for key, value in scope["headers"]:
-        wanted = b",".join(value.split(b",")[:2]) if key == b"sec-websocket-protocol" else value
-        headers.append((key, wanted))
-    return {**scope, "headers": headers}
+        if key == b"sec-websocket-protocol":
+            protocols = value.split(b",")
+            had_session = len(protocols) > 2  # the third names the session
+            value = b",".join(protocols[:2])
+        headers.append((key, value))
+    return {**scope, "headers": headers}, had_session
 
 
 async def _refuse(scope: Any, send: Any, path: str) -> None:

@@ -40,6 +40,16 @@ def in_use() -> bool:
     return bool(settings().artefacts)
 
 
+def check() -> None:
+    """Can something be written there? Raises ArtefactError, UserError."""
+    if not in_use():
+        return
+    with _remote() as (fs, root):
+        place = f"{root}/.writable-{uuid4().hex}"
+        fs.pipe_file(place, b"")
+        fs.rm_file(place)
+
+
 def send(job: Job) -> None:
     """Before a worker starts elsewhere: upload what it needs and does not find there yet. Raises ArtefactError."""
     if not in_use():

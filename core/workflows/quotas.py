@@ -33,16 +33,17 @@ def limits_of(person: Person) -> Limits:
     return Limits(jobs or None, disk or None)
 
 
-def check_jobs(session: Session, who: Acting) -> None:
-    """May they have one job more? Asked in the transaction that adds it, under `write_lock`. Raises UserError."""
+def check_jobs(session: Session, who: Acting, more: int = 1) -> None:
+    """May they have so many jobs more? Asked in the transaction that adds it, under `write_lock`. Raises UserError."""
     person = rows.get_person(session, who.id) if who.id is not None else None
     limit = limits_of(person).jobs if person else None
     if person is None or limit is None:
         return
     active = rows.active_jobs_of(session, person.id)
-    if active >= limit:
+    if active + more > limit:
+        wanted = f"; this needs {more} more and was not begun" if more > 1 else ""
         raise UserError(
-            f"You have {active} jobs running or waiting, and {limit} are allowed at once: "
+            f"You have {active} jobs running or waiting, and {limit} are allowed at once{wanted}: "
             "wait for one to end, cancel one, or ask an administrator for more."
         )
 

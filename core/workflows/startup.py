@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from difflib import get_close_matches
 
-from core.settings import VARIABLES, settings
+import requests
+
+from core.settings import accounts, settings, unknown_settings
+from core.workflows import artefacts
 from core.workflows.context import UserError
 from core.workflows.store import store
+
+ANSWER_S = 3.0
 
 
 def check_start() -> list[str]:
@@ -22,13 +25,21 @@ def check_start() -> list[str]:
     except OSError as error:
         raise UserError(f"SUBHULL_VAR is {found.var}, which cannot be written: {error.strerror or error}.") from error
     store()
-    return unknown_settings(os.environ)
+    return [*unknown_settings(os.environ), *_not_answering()]
 
 
-def unknown_settings(environment: Mapping[str, str]) -> list[str]:
-    """A sentence for each variable that looks like a setting and is none."""
+def _not_answering() -> list[str]:
+    """A sentence for each thing elsewhere that is configured and cannot be used now: it may be back in a minute."""
     said = []
-    for name in sorted(n for n in environment if n.startswith("SUBHULL_") and n not in VARIABLES):
-        near = get_close_matches(name.removeprefix("SUBHULL_"), [v.removeprefix("SUBHULL_") for v in VARIABLES], 1, 0.7)
-        said.append(f"{name} is no setting of this app" + (f": is SUBHULL_{near[0]} meant?" if near else "."))
+    here = accounts()
+    if here is not None:
+        try:
+            requests.get(here.metadata_url, timeout=ANSWER_S).raise_for_status()
+        except requests.RequestException as error:
+            why = f"{here.metadata_url} does not answer ({type(error).__name__})"
+            said.append(f"SUBHULL_OIDC_ISSUER: {why}. Nobody can sign in until it does.")
+    try:
+        artefacts.check()
+    except (OSError, UserError) as error:
+        said.append(f"SUBHULL_ARTEFACTS: {str(error).rstrip('.')}. Jobs on clusters fail until they can.")
     return said

@@ -90,3 +90,15 @@ def test_an_administrator_gives_a_role_and_it_counts_at_once(
     page.goto(f"{guarded_app.url}/people?show=log&find=import")
     expect(page.get_by_label("Find")).to_have_value("import")
     watched.check()
+
+
+def test_a_tab_that_was_signed_out_in_another_says_so(
+    watched: Watched, provider: OidcProvider, guarded_app: AppServer
+) -> None:
+    page = watched.page
+    page.goto(f"{guarded_app.url}/datasets?dataset={DATASET}")
+    sign_in(watched, provider, BEN)
+    page.evaluate("fetch('/auth/logout', {redirect: 'manual'})")  # as another tab does it
+    page.get_by_role("tab", name="Structures").or_(page.get_by_text("Structures", exact=True)).first.click()
+    expect(page.get_by_role("button", name="Sign in", exact=True)).to_be_visible()
+    assert DATASET not in page.inner_text("body")

@@ -19,7 +19,7 @@ from core.workflows.context import UserError
 from core.workflows.relax import RelaxParams
 from db.tables import Job
 from tests.cli.test_cli import run
-from tests.conftest import ROOT
+from tests.conftest import ROOT, free_port
 
 
 def test_devices_of_clusters_are_offered_where_they_are_configured(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,6 +140,23 @@ def test_the_command_says_what_does_not_go_together(
     assert message in error
 
 
+def test_the_command_says_that_a_job_could_not_be_started(
+    var: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.workflows.starter.install", lambda: None)
+    monkeypatch.setattr("core.workflows.relax.candidates_to_relax", lambda _: (5,))
+    monkeypatch.setenv("SUBHULL_RAY_ADDRESS", f"http://127.0.0.1:{free_port()}")
+    code, _, said = run(capsys, "relax", "--candidates", "12", "--device", "ray", "--detach")
+    why = f"Ray does not answer at {settings().ray_address}: is its head running?"
+    assert (code, said.strip()) == (1, f"job 1 failed: {why}")
+    code, out, said = run(capsys, "jobs", "resume", "1")
+    assert (code, said.strip()) == (1, why)
+    code, out, _ = run(capsys, "jobs", "list")
+    assert why in out
+    code, out, _ = run(capsys, "jobs", "log", "1")
+    assert (code, out.strip()) == (0, why)
+
+
 def test_the_command_queues_parts(
     var: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -148,8 +165,8 @@ def test_the_command_queues_parts(
     monkeypatch.setattr("core.workflows.relax.candidates_to_relax", lambda _: (5, 3, 9, 1))
     monkeypatch.setenv("SUBHULL_SLURM", "partition=work")
     asked = ("relax", "--candidates", "12", "--shards", "3", "--device", "slurm", "--detach")
-    code, out, _ = run(capsys, *asked)
-    assert (code, out.strip()) == (0, "3 jobs are queued, 1 to 3; ./run cli jobs list shows them")
+    code, _, said = run(capsys, *asked)
+    assert (code, said.strip()) == (0, "jobs 1 to 3 are queued; ./run cli jobs list shows them")
     made = [queue.get(i) for i in (1, 2, 3)]
     assert [job.params["candidate_ids"] for job in made] == [[1, 9], [3], [5]]
     assert {(job.runner, job.device, job.params["shards"]) for job in made} == {("slurm", "slurm", 3)}

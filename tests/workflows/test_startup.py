@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from core.settings import VARIABLES
+from core.cli.main import main
+from core.settings import VARIABLES, unknown_settings
 from core.workflows.context import UserError
-from core.workflows.startup import check_start, unknown_settings
+from core.workflows.startup import check_start
+from tests.accounts.conftest import oidc_env
 from tests.conftest import ROOT, free_port
 
 
@@ -33,6 +35,24 @@ def test_a_database_that_is_away_is_told_without_its_password(monkeypatch: pytes
     with pytest.raises(UserError, match="store cannot be opened: The database cannot be reached") as refused:
         check_start()
     assert "hidden" not in str(refused.value)
+
+
+def test_what_is_configured_elsewhere_and_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SUBHULL_ARTEFACTS", "file:///proc/nowhere")
+    issuer = f"http://127.0.0.1:{free_port()}"
+    for name, value in oidc_env(issuer, "http://127.0.0.1:8501").items():
+        monkeypatch.setenv(name, value)
+    provider, artefacts = check_start()
+    assert provider.startswith(f"SUBHULL_OIDC_ISSUER: {issuer}/.well-known/openid-configuration does not answer")
+    assert artefacts.startswith("SUBHULL_ARTEFACTS: the artefacts at file:///proc/nowhere cannot be used")
+
+
+def test_the_command_line_tells_misspelt_settings(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SUBHULL_VRA", "/somewhere")
+    assert main(["potentials", "list"]) == 0
+    assert "SUBHULL_VRA is no setting of this app: is SUBHULL_VAR meant?" in capsys.readouterr().err
 
 
 def test_a_file_that_is_no_database_is_told(monkeypatch: pytest.MonkeyPatch, var: Path) -> None:
