@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import ipaddress
 import os
 import re
@@ -130,9 +131,16 @@ def settings() -> Settings:
     aflux = os.environ.get("SUBHULL_AFLUX_URL") or AFLUX_URL
     if not aflux.startswith(("https://", "http://")):
         raise SettingsError("SUBHULL_AFLUX_URL is no web address: write it as https://SERVER/API/aflux/.")
-    owner = os.environ.get("SUBHULL_OWNER") or os.environ.get("USER") or "local"
+    owner = os.environ.get("SUBHULL_OWNER") or _system_user()
     ray = _ray_address()
     return Settings(var, url, m3gnet, aflux, owner, _places(bool(ray)), ray, _ray_token() if ray else "", _artefacts())
+
+
+def _system_user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a number without a name, as in a container
+        return "local"
 
 
 def _places(ray: bool) -> dict[str, Place]:

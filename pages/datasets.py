@@ -5,7 +5,7 @@ import streamlit as st
 from core.jobs import queue
 from core.ui.dataset_add import aflow_form, files_form, prototypes_form
 from core.ui.dataset_view import show_dataset
-from core.ui.permits import permitted
+from core.ui.permits import owners_button
 from core.ui.recipe_view import build_form
 from core.ui.widgets import counted, go, header, plain, segments, selected, selected_int, sentences, watch_job
 from core.workflows.datasets import delete_dataset, get_dataset, list_datasets
@@ -53,7 +53,7 @@ if chosen != shown:
     go(*(set(st.query_params) - {"job", "new", "show"}), dataset=chosen)
 with right.popover("Delete", icon=":material/delete:", width="stretch"):
     st.write(f"{plain(chosen)} is removed, with structures that no other dataset shares.")
-    if st.button("Delete this dataset", type="primary", **permitted("The dataset", get_dataset(chosen))):
+    if owners_button("Delete this dataset", "The dataset", get_dataset(chosen)):
         with sentences():
             delete_dataset(chosen)
             go("*")

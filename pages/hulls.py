@@ -6,7 +6,7 @@ from core.jobs import queue
 from core.ui.hull_add import aflow_form, dataset_form, file_form
 from core.ui.hull_compare import show_comparison
 from core.ui.hull_page import export_row, hulls_table, show_about, show_parts
-from core.ui.permits import permitted
+from core.ui.permits import owners_button
 from core.ui.widgets import go, header, segments, selected, selected_int, sentences, watch_job
 from core.workflows.hulls import delete_hull, get_hull_by_id, list_hulls
 
@@ -41,6 +41,6 @@ with sentences():
     show_comparison(view)
     with st.popover("Delete this hull", icon=":material/delete:"):
         st.write("Candidates stay; their place on this hull is gone.")
-        if st.button("Delete", type="primary", **permitted("The hull", hull)):
+        if owners_button("Delete", "The hull", hull):
             delete_hull(hull.id)
             go("*")

@@ -4,6 +4,7 @@ import pandas as pd
 import streamlit as st
 
 from core.jobs import queue
+from core.settings import accounts
 from core.ui.job_result import job_result
 from core.ui.widgets import ago, go, header, job_log, pages, selected_int, sentences, watch_job
 from core.workflows.store import store
@@ -39,9 +40,11 @@ offset = pages(total, PAGE, "page")
 with store().session() as session:
     listed = rows.list_jobs(session, limit=PAGE, offset=offset)
 table = pd.DataFrame(
-    [(j.id, j.title, j.status, ago(j.created_at), j.device, j.error or j.message) for j in listed],
-    columns=["job", "what", "status", "submitted", "device", "message"],
+    [(j.id, j.title, j.status, ago(j.created_at), j.owner, j.device, j.error or j.message) for j in listed],
+    columns=["job", "what", "status", "submitted", "of", "device", "message"],
 )
+if accounts() is None:
+    table = table.drop(columns="of")
 event = st.dataframe(
     table, hide_index=True, on_select="rerun", selection_mode="single-row", key="jobs", alt="Jobs; select one"
 )

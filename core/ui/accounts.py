@@ -18,6 +18,7 @@ from core.settings import SettingsError, accounts, is_loopback
 from core.ui.text import plain
 from core.workflows import people
 from core.workflows.acting import (
+    EDITOR,
     NOBODY,
     VIEWER,
     Acting,
@@ -48,7 +49,7 @@ def secrets() -> dict[str, Any] | None:
     try:
         here = accounts()
     except SettingsError as error:
-        raise SystemExit(str(error)) from None
+        raise SystemExit(f"Subhull cannot start. {error}") from None
     if here is None:
         return None
     return {
@@ -131,6 +132,10 @@ def who_bar() -> None:
         return
     who = acting()
     st.caption(f":material/account_circle: {plain(who.name)} ({who.role})")
+    if not who.may(EDITOR):
+        st.caption(
+            "You may look and download. An administrator can make you an editor, who also imports and runs jobs."
+        )
     st.button("Sign out", icon=":material/logout:", key="sign-out", on_click=st.logout)
 
 

@@ -12,7 +12,7 @@ import streamlit as st
 from core.models.checkpoint import WEIGHTS
 from core.ui import model_card as words
 from core.ui.downloads import download
-from core.ui.permits import permitted
+from core.ui.permits import owners_button, permitted
 from core.ui.text import code
 from core.ui.training_charts import losses
 from core.ui.widgets import go, page, pick_row, plain, sentences
@@ -129,7 +129,7 @@ def _delete(model: Model) -> None:
         st.write(
             f"It came with the app: its files stay, and `./run cli models add {code(model.folder)}` brings it back."
         )
-    if st.button(f"Delete {plain(model.name)}", type="primary", **permitted("The model", model)):
+    if owners_button(f"Delete {plain(model.name)}", "The model", model):
         with sentences():
             delete_model(model.name)
             go("*")

@@ -12,7 +12,7 @@ from core.ui.text import plain
 from core.ui.widgets import ago, go, pages, pick_row, selected, selected_int, sentences
 from core.workflows import audit, people
 from core.workflows.acting import ROLES
-from core.workflows.quotas import disk_of, jobs_of, limits_of
+from core.workflows.quotas import disk_of, jobs_of, limits_of, usual_limits
 from db.tables import Person
 
 PAGE = 50
@@ -55,9 +55,15 @@ def change_person(person: Person) -> None:
         st.markdown(f"**{plain(person.name or person.address)}** :small[{plain(person.address)}]")
         role_field, jobs_field, disk_field = st.columns(3)
         role = role_field.selectbox("Role", ROLES, index=ROLES.index(people.role_of(person)))
-        about = "Empty: as the settings say. 0: no limit."
+        usual, about = usual_limits(), "Empty: as the settings say. 0: no limit."
         jobs = jobs_field.number_input(
-            "Jobs at once", value=person.max_jobs, min_value=0, max_value=10**6, step=1, help=about
+            "Jobs at once",
+            value=person.max_jobs,
+            min_value=0,
+            max_value=10**6,
+            step=1,
+            help=about,
+            placeholder=f"{usual.jobs or 'no limit'}, by the settings",
         )
         gigabytes = disk_field.number_input(
             "GB on disk",
@@ -65,8 +71,9 @@ def change_person(person: Person) -> None:
             min_value=0.0,
             max_value=1e6,
             help=about,
+            placeholder=f"{usual.disk / 1e9:g}, by the settings" if usual.disk else "no limit, by the settings",
         )
-        if st.form_submit_button("Keep", type="primary"):
+        if st.form_submit_button("Save", type="primary"):
             with sentences():
                 people.set_quotas(person.id, jobs, None if gigabytes is None else round(gigabytes * 1e9))
                 people.set_role(person.id, role)

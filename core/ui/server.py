@@ -16,9 +16,10 @@ from typing import Any
 import streamlit as st
 from sqlalchemy.exc import DBAPIError
 from starlette.middleware import Middleware
+from streamlit import config
 
 from core.jobs.tick import tick
-from core.settings import SettingsError
+from core.settings import SettingsError, accounts
 from core.ui.accounts import EXPOSED, install, is_exposed
 from core.ui.gate import Gate
 from core.ui.text import said
@@ -96,9 +97,19 @@ def _check_or_end() -> None:
         for warning in [*check_start(), *([EXPOSED] if is_exposed() else [])]:
             log.warning(warning)
         starter.install()
+        print(f"Subhull is at {_address()}", flush=True)
     except (UserError, SettingsError, OSError) as error:
         print(f"Subhull cannot start. {error}", file=sys.stderr, flush=True)
         os._exit(2)  # nothing runs yet that would have to be ended
+
+
+def _address() -> str:
+    """Where a browser on this machine finds the app."""
+    if (here := accounts()) is not None:
+        return here.public_url
+    host = str(config.get_option("server.address") or "127.0.0.1")
+    base = str(config.get_option("server.baseUrlPath") or "").strip("/")
+    return f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{config.get_option('server.port')}/{base}"
 
 
 async def _tick_forever() -> None:

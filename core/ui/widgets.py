@@ -14,7 +14,8 @@ from streamlit.delta_generator import DeltaGenerator
 
 from core.cli.common import duration
 from core.jobs import queue
-from core.ui.permits import permitted
+from core.settings import accounts
+from core.ui.permits import owners_button, permitted
 from core.ui.text import plain, said
 from core.workflows import trainings
 from core.workflows.context import UserError
@@ -198,7 +199,8 @@ def job_card(job: Job, key: str, more: bool = True) -> None:
     with st.container(border=True):
         title, action = st.columns([3, 2] if job.kind == "train" else [3, 1], vertical_alignment="center")
         icon = _ICONS.get(job.kind, "auto_awesome")
-        title.markdown(f":material/{icon}: **{plain(job.title)}** {badge(state)} :small[job {job.id}]")
+        of = f", of {plain(job.owner)}" if accounts() else ""
+        title.markdown(f":material/{icon}: **{plain(job.title)}** {badge(state)} :small[job {job.id}{of}]")
         with action.container(horizontal=True, horizontal_alignment="right"):
             if job.kind == "train":
                 training_actions(job, key)
@@ -267,7 +269,7 @@ def training_actions(job: Job, key: str) -> None:
 def _give_up(job: Job, key: str, label: str, about: str) -> None:
     with st.popover(label, icon=":material/delete:", key=f"{key}-give-up-{label}"):
         st.write(f"{about} Its curves stay.")
-        if st.button("Throw it away", key=f"{key}-thrown", type="primary", **permitted("The job", job)):
+        if owners_button("Throw it away", "The job", job, key=f"{key}-thrown"):
             _do(_throw_away, job.id)
 
 

@@ -25,11 +25,17 @@ class Limits:
     disk: int | None
 
 
+def usual_limits() -> Limits:
+    """Those of the settings."""
+    here = accounts()
+    return Limits(here.jobs or None, here.disk or None) if here else Limits(None, None)
+
+
 def limits_of(person: Person) -> Limits:
     """Those that an administrator gave, else those of the settings."""
-    usual = accounts()
-    jobs = person.max_jobs if person.max_jobs is not None else (usual.jobs if usual else None)
-    disk = person.max_bytes if person.max_bytes is not None else (usual.disk if usual else None)
+    usual = usual_limits()
+    jobs = person.max_jobs if person.max_jobs is not None else usual.jobs
+    disk = person.max_bytes if person.max_bytes is not None else usual.disk
     return Limits(jobs or None, disk or None)
 
 

@@ -64,6 +64,7 @@ def test_a_viewer_sees_why_buttons_are_off() -> None:
     assert "Ben Ten (viewer)" in words(app)
     assert button(app, "Import").disabled
     assert "your role is viewer" in button(app, "Import").help
+    assert "You may look and download" in words(app)
     with acting_as(local_administrator()):
         people.set_role(people.person_named(BEN["email"]).id, EDITOR)
     known_again()
@@ -79,6 +80,7 @@ def test_a_job_of_another_cannot_be_cancelled_on_its_page() -> None:
         theirs = rows.add_job(session, **given, owner=ada.name, owner_id=ada.id)
         for job_id in (mine, theirs):
             rows.update_job(session, job_id, folder="")
+    assert "of Ada Lovelace" in words(opened(BEN, "jobs"))
     off = button(opened(BEN, "jobs", job=str(theirs)), "Cancel")
     assert off.disabled
     assert "belongs to Ada Lovelace" in off.help
@@ -96,7 +98,7 @@ def test_people_is_the_administrators_page() -> None:
     assert "Who has signed in" in words(app)
     next(s for s in app.selectbox if s.label == "Role").set_value(EDITOR)
     next(n for n in app.number_input if n.label == "Jobs at once").set_value(3)
-    button(app, "Keep").click().run()
+    button(app, "Save").click().run()
     changed = people.find(claims_of(BEN))
     assert changed
     assert (changed.role, changed.max_jobs, changed.max_bytes) == (EDITOR, 3, None)

@@ -10,6 +10,7 @@ import pytest
 
 from core.cli.main import main
 from core.jobs import queue
+from core.jobs.shards import submit_relaxation
 from core.workflows import acting, audit, candidates, people, quotas
 from core.workflows.acting import ADMIN, EDITOR, NOBODY, VIEWER, Acting, NotAllowed, acting_as
 from core.workflows.candidates import Scope
@@ -19,6 +20,7 @@ from core.workflows.generate import GenerateParams
 from core.workflows.hulls import delete_hull
 from core.workflows.imports import ImportParams, import_files
 from core.workflows.models import delete_model, rename_model
+from core.workflows.relax import RelaxParams
 from core.workflows.store import folder, store
 from core.workflows.trainings import finish, give_up
 from db import candidates as candidate_rows
@@ -201,12 +203,16 @@ def test_jobs_are_counted_against_a_quota(monkeypatch: pytest.MonkeyPatch) -> No
         queue.submit("generate", "t", params)
         with pytest.raises(UserError, match="2 are allowed"):
             queue.resume(first)
+        queue.cancel(first + 1)
+        with pytest.raises(UserError, match="this needs 2 more and was not begun"):
+            submit_relaxation(RelaxParams((1, 2), "chgnet"), "cpu", 2)
+        queue.submit("generate", "t", params)
     people.set_quotas(ben.id or 0, 3, None)
     with acting_as(ben):
         queue.resume(first)
     queue.submit("generate", "t", params)  # the local administrator has no quota
     with store().session() as session:
-        assert rows.count_jobs(session) == 4, "what was refused left nothing"
+        assert rows.count_jobs(session) == 5, "what was refused left nothing"
 
 
 def test_the_disk_is_counted_against_a_quota() -> None:
