@@ -10,10 +10,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import psutil
 import pytest
+from streamlit.components.v2 import manifest_scanner
 
 from tests.oidc_provider import OidcProvider
 from tests.postgres_server import PostgresServer, find_initdb
@@ -63,6 +65,14 @@ def _own_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
     monkeypatch.setenv("SUBHULL_VAR", str(tmp_path / "var"))
     monkeypatch.setenv("MATGL_CACHE", str(tmp_path / "no-matgl-cache"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _packages_are_read_once() -> Iterator[None]:
+    """AppTest looks through every installed package for components before each run: half a second."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(manifest_scanner, "scan_component_manifests", cache(manifest_scanner.scan_component_manifests))
+        yield
 
 
 @pytest.fixture
