@@ -8,15 +8,14 @@ from difflib import get_close_matches
 
 from core.settings import VARIABLES, settings
 from core.workflows.context import UserError
-from core.workflows.store import store
+from core.workflows.store import made_var, store
 
 
 def check_start() -> list[str]:
     """Open the store; returns warnings. Raises SettingsError or UserError where the app cannot run."""
     found = settings()
     try:
-        found.var.mkdir(parents=True, exist_ok=True)
-        probe = found.var / f".writable-{os.getpid()}"
+        probe = made_var() / f".writable-{os.getpid()}"
         probe.touch()
         probe.unlink()
     except OSError as error:
