@@ -227,13 +227,13 @@ def test_a_folder_that_is_not_there_is_not_made(var: Path, tmp_path: Path, folde
 def test_a_disk_that_became_read_only_is_said_and_not_lost(
     starter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Both moving the file and removing it fail then."""
-    for name in ("replace", "unlink"):
+    """Moving the file fails and then removing it, too: the first is what is told."""
+    for name, why in (("replace", errno.EROFS), ("unlink", errno.EACCES)):
         real = getattr(os, name)
 
-        def fails(path: Any, *rest: Any, real: Any = real, **named: Any) -> None:
+        def fails(path: Any, *rest: Any, real: Any = real, why: int = why, **named: Any) -> None:
             if str(path).endswith(".part"):
-                raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+                raise OSError(why, os.strerror(why), str(path))
             real(path, *rest, **named)
 
         monkeypatch.setattr(os, name, fails)
