@@ -14,6 +14,9 @@ from core.cli.common import add, is_json
 def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
     parser = add(commands, shared, "backup", "the whole store, rows and files, into one archive", _backup, store=False)
     parser.add_argument("file", type=Path)
+    parser.add_argument(
+        "--replace", action="store_true", help="give up the file that is there, once the new one is whole"
+    )
     parser = add(commands, shared, "restore", "make the store what an archive holds", _restore, store=False)
     parser.add_argument("file", type=Path)
     parser.add_argument("--replace", action="store_true", help="give up what the store holds now")
@@ -22,7 +25,7 @@ def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
 def _backup(asked: argparse.Namespace) -> dict[str, Any]:
     from core.workflows.backup import back_up
 
-    manifest = back_up(asked.file, _teller(asked))
+    manifest = back_up(asked.file, asked.replace, _teller(asked))
     return _report(asked, "Backed up", manifest.rows, len(manifest.files))
 
 

@@ -15,7 +15,7 @@ import shutil
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,7 +26,7 @@ from sqlalchemy import Connection
 from core.settings import ASSETS, settings
 from core.workflows.backup_rows import arrow_rows, moved_rows, write_parquet
 from core.workflows.context import UserError
-from core.workflows.store import store
+from core.workflows.store import made_var, store
 from db import dump
 from db.jobs import ages
 
@@ -55,26 +55,55 @@ class Manifest:
         return [name for name in self.sha256 if name.startswith("files/")]
 
 
-def back_up(path: Path, tell: Progress = lambda _: None) -> Manifest:
-    """Write an archive of the store; the file appears when it is whole. Raises UserError."""
-    if path.is_dir():
-        raise UserError(f"{path} is a folder: name a file, such as subhull.tar.")
-    part = path.with_name(f".{path.name}.part")
+def back_up(path: Path, replace: bool = False, tell: Progress = lambda _: None) -> Manifest:
+    """Write an archive of the store, readable by its user alone; the file appears when it is whole. Raises UserError.
+
+    replace: also where a file is there; it stays as it is until the new one is whole.
+    """
+    target = Path(os.path.realpath(path))
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tarfile.open(part, "w") as archive:
-            manifest = _write(archive, {part.resolve(), path.resolve()}, tell)
-        os.replace(part, path)
+        _check_target(target, path, replace)
+        with _part_of(target) as (part, file):
+            with tarfile.open(fileobj=file, mode="w") as archive:
+                manifest = _write(archive, {part, target}, tell)
+            file.flush()
+            os.fsync(file.fileno())
+            _check_target(target, path, replace)  # somebody else may have made it meanwhile
+            os.replace(part, target)
     except OSError as error:
         raise UserError(f"The back-up could not be written to {path}: {error.strerror or error}.") from error
-    finally:
-        part.unlink(missing_ok=True)
     return manifest
+
+
+def _check_target(target: Path, named: Path, replace: bool) -> None:
+    """Raises UserError where no archive may be put, OSError where that cannot be known."""
+    if target.is_dir():
+        raise UserError(f"{named} is a folder: name a file, such as subhull.tar.")
+    if not target.parent.is_dir():
+        raise UserError(f"There is no folder {target.parent}: make it, or see whether its disk is mounted.")
+    if not target.exists():
+        return
+    if not target.is_file():
+        raise UserError(f"{named} is no regular file but a device, a pipe or the like: name a file.")
+    if not replace:
+        raise UserError(f"{named} is there already: name another file, or say --replace to give it up.")
+
+
+@contextmanager
+def _part_of(target: Path) -> Iterator[tuple[Path, IO[bytes]]]:
+    """A new file beside `target` that its user alone can read; it is gone afterwards, unless it was moved."""
+    number, name = tempfile.mkstemp(prefix=".backup-", suffix=".part", dir=target.parent)
+    try:
+        with open(number, "wb") as file:
+            yield Path(name), file
+    finally:
+        with suppress(OSError):  # moved, or on a disk that became read-only, which the first error says
+            os.unlink(name)
 
 
 def _write(archive: tarfile.TarFile, own: set[Path], tell: Progress) -> Manifest:
     database, var = store(), settings().var
-    with dump.snapshot(database) as connection, tempfile.TemporaryDirectory(prefix=".backup-", dir=_made(var)) as place:
+    with dump.snapshot(database) as connection, tempfile.TemporaryDirectory(prefix=".backup-", dir=made_var()) as place:
         manifest = Manifest(
             FORMAT, datetime.now(UTC).isoformat(timespec="seconds"), dump.revision(connection), str(var)
         )
@@ -97,11 +126,6 @@ def _write(archive: tarfile.TarFile, own: set[Path], tell: Progress) -> Manifest
     header.size = len(text)
     archive.addfile(header, io.BytesIO(text))
     return manifest
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def _files(var: Path) -> Iterator[Path]:
@@ -158,7 +182,7 @@ def restore(path: Path, replace: bool = False, tell: Progress = lambda _: None) 
             if not database.knows(manifest.revision):
                 raise UserError(f"{path.name} was made by a newer version of the project: update this one first.")
             _check_free(replace)
-            with tempfile.TemporaryDirectory(prefix=".restoring-", dir=_made(var)) as place:
+            with tempfile.TemporaryDirectory(prefix=".restoring-", dir=made_var()) as place:
                 _unpack(archive, manifest, Path(place), tell)
                 with _undone() as moves, dump.rebuilt(database, manifest.revision) as connection:
                     _write_rows(connection, manifest, Path(place), tell)

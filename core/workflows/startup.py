@@ -9,7 +9,7 @@ import requests
 from core.settings import accounts, settings, unknown_settings
 from core.workflows import artefacts
 from core.workflows.context import UserError
-from core.workflows.store import store
+from core.workflows.store import made_var, store
 
 ANSWER_S = 3.0
 
@@ -18,8 +18,7 @@ def check_start() -> list[str]:
     """Open the store; returns warnings. Raises SettingsError or UserError where the app cannot run."""
     found = settings()
     try:
-        found.var.mkdir(parents=True, exist_ok=True)
-        probe = found.var / f".writable-{os.getpid()}"
+        probe = made_var() / f".writable-{os.getpid()}"
         probe.touch()
         probe.unlink()
     except OSError as error:

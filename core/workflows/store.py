@@ -20,6 +20,7 @@ def store() -> Database:
 @lru_cache(maxsize=8)
 def _open(url: str) -> Database:
     try:
+        made_var()
         database = Database(url)
         database.migrate()
     except (OSError, DBAPIError) as error:
@@ -28,11 +29,19 @@ def _open(url: str) -> Database:
     return database
 
 
+def made_var() -> Path:
+    """The folder SUBHULL_VAR; where it is made anew, it is its user's alone. Raises OSError."""
+    var = settings().var
+    var.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return var
+
+
 def folder(kind: str) -> Path:
     """A folder of files beside the database: "jobs", "datasets", "models" or "uploads"."""
     path = settings().var / kind
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        made_var()
+        path.mkdir(exist_ok=True)
     except OSError as error:
         raise UserError(_unusable(f"{error.strerror or error}.")) from error
     return path

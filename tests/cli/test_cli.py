@@ -143,6 +143,11 @@ def test_a_store_goes_into_one_file_and_out_again(
     code, out, _ = run(capsys, "backup", str(tmp_path / "lab.tar"), "--json")
     assert code == 0
     made = last_json(out)
+    code, _, error = run(capsys, "backup", str(tmp_path / "lab.tar"))
+    assert (code, error.count("\n")) == (2, 1)
+    assert "say --replace" in error
+    code, out, _ = run(capsys, "backup", str(tmp_path / "lab.tar"), "--replace", "--json")
+    assert (code, last_json(out)) == (0, made)
     monkeypatch.setenv("SUBHULL_VAR", str(tmp_path / "there"))
     code, out, _ = run(capsys, "restore", str(tmp_path / "lab.tar"), "--json")
     assert (code, last_json(out)) == (0, made)

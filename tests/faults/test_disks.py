@@ -15,6 +15,7 @@ import torch
 from core.jobs import queue
 from core.models.checkpoint import write_tensor_file
 from core.settings import ASSETS
+from core.workflows.backup import back_up
 from core.workflows.context import UserError
 from core.workflows.datasets import get_dataset, list_datasets
 from core.workflows.imports import ImportParams
@@ -74,6 +75,12 @@ def test_a_read_only_disk_is_a_sentence_at_the_start(disk: Disk) -> None:
     assert "ead-only" in done.stderr
     assert "SUBHULL_VAR" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_back_up_onto_a_read_only_disk_is_a_sentence(disk: Disk, starter: Path) -> None:
+    disk.read_only()
+    with pytest.raises(UserError, match=r"could not be written to .*Read-only file system"):
+        back_up(disk.place / "lab.tar")
 
 
 @pytest.mark.parametrize("harm", ["directory", "no database", "cut"])

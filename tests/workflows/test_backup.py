@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +149,104 @@ def test_names_that_lead_elsewhere_are_refused(starter: Path, tmp_path: Path) ->
     with pytest.raises(UserError, match="does not belong there"):
         restore(evil)
     assert not (starter.parent / "escaped").exists()
+
+
+@pytest.fixture
+def open_umask() -> Iterator[None]:
+    """A umask that takes no right away."""
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link to a pipe", "folder", "link to a folder"])
+@pytest.mark.parametrize("replace", [False, True])
+def test_what_is_no_regular_file_is_never_replaced(var: Path, tmp_path: Path, kind: str, replace: bool) -> None:
+    thing, target = tmp_path / "thing", tmp_path / "lab.tar"
+    if kind.endswith("pipe"):
+        os.mkfifo(thing)
+    else:
+        thing.mkdir()
+    if kind.startswith("link"):
+        target.symlink_to(thing)
+    else:
+        thing = thing.rename(target)
+    before = os.lstat(target)
+    with pytest.raises(UserError, match="no regular file" if kind.endswith("pipe") else "is a folder"):
+        back_up(target, replace)
+    after = os.lstat(target)
+    assert (after.st_mode, after.st_ino) == (before.st_mode, before.st_ino)
+    assert not list(tmp_path.rglob("*.part"))
+    assert not var.exists(), "it was refused before the store was opened"
+
+
+def test_an_earlier_back_up_is_kept_until_the_next_is_whole(
+    starter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "lab.tar"
+    target.write_bytes(b"the one before")
+    with pytest.raises(UserError, match=r"lab.tar is there already: name another file, or say --replace to give it up"):
+        back_up(target)
+
+    def fails(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(backup, "_files", fails)
+        with pytest.raises(UserError, match="No space left on device"):
+            back_up(target, replace=True)
+    assert target.read_bytes() == b"the one before"
+    seen = set()
+    (tmp_path / "link.tar").symlink_to(target)
+    made = back_up(tmp_path / "link.tar", replace=True, tell=lambda _: seen.add(target.read_bytes()))
+    assert seen == {b"the one before"}
+    assert (tmp_path / "link.tar").is_symlink()
+    with tarfile.open(target) as archive:
+        assert len(archive.getnames()) == len(made.sha256) + 1
+    assert not list(tmp_path.glob(".backup-*"))
+
+
+def test_one_that_somebody_else_made_meanwhile_is_kept(starter: Path, tmp_path: Path) -> None:
+    target = tmp_path / "lab.tar"
+    with pytest.raises(UserError, match="is there already"):
+        back_up(target, tell=lambda _: target.write_text("theirs"))
+    assert target.read_text() == "theirs"
+    assert not list(tmp_path.glob(".backup-*"))
+
+
+@pytest.mark.parametrize("folder", ["backsup", "file", "unmounted"])
+def test_a_folder_that_is_not_there_is_not_made(var: Path, tmp_path: Path, folder: str) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "unmounted").symlink_to(tmp_path / "disk" / "backups")
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(UserError, match=r"There is no folder .*: make it, or see whether its disk is mounted"):
+        back_up(tmp_path / folder / "lab.tar")
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_disk_that_became_read_only_is_said_and_not_lost(
+    starter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Moving the file fails and then removing it, too: the first is what is told."""
+    for name, why in (("replace", errno.EROFS), ("unlink", errno.EACCES)):
+        real = getattr(os, name)
+
+        def fails(path: Any, *rest: Any, real: Any = real, why: int = why, **named: Any) -> None:
+            if str(path).endswith(".part"):
+                raise OSError(why, os.strerror(why), str(path))
+            real(path, *rest, **named)
+
+        monkeypatch.setattr(os, name, fails)
+    with pytest.raises(UserError, match=r"could not be written to .*lab.tar: Read-only file system\.$"):
+        back_up(tmp_path / "lab.tar")
+    assert not (tmp_path / "lab.tar").exists()
+
+
+def test_an_archive_is_its_users_alone_from_the_beginning(starter: Path, tmp_path: Path, open_umask: None) -> None:
+    seen = set()
+    back_up(tmp_path / "lab.tar", tell=lambda _: seen.update(p.stat().st_mode & 0o777 for p in tmp_path.glob(".b*")))
+    assert seen == {0o600}
+    assert (tmp_path / "lab.tar").stat().st_mode & 0o777 == 0o600
 
 
 def test_a_failure_at_the_end_takes_everything_back(

@@ -13,6 +13,7 @@ from core.cli.main import main
 from core.settings import VARIABLES, unknown_settings
 from core.workflows.context import UserError
 from core.workflows.startup import check_start
+from core.workflows.store import folder, store
 from tests.accounts.conftest import oidc_env
 from tests.conftest import ROOT, free_port
 
@@ -60,6 +61,24 @@ def test_a_file_that_is_no_database_is_told(monkeypatch: pytest.MonkeyPatch, var
     (var / "subhull.db").write_text("no database at all" * 100)
     with pytest.raises(UserError, match="file is not a database"):
         check_start()
+
+
+@pytest.mark.parametrize("through", ["check_start", "store", "folder"])
+def test_the_folder_is_its_users_alone_where_it_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, through: str
+) -> None:
+    before = os.umask(0o022)
+    try:
+        monkeypatch.setenv("SUBHULL_VAR", str(tmp_path / "new" / "var"))
+        {"check_start": check_start, "store": store, "folder": lambda: folder("jobs")}[through]()
+        assert (tmp_path / "new" / "var").stat().st_mode & 0o777 == 0o700
+        assert (tmp_path / "new").stat().st_mode & 0o777 == 0o755, "folders above it are not the store's"
+        (tmp_path / "shared").mkdir(mode=0o755)
+        monkeypatch.setenv("SUBHULL_VAR", str(tmp_path / "shared"))
+        check_start()
+        assert (tmp_path / "shared").stat().st_mode & 0o777 == 0o755, "one that was there stays as it was"
+    finally:
+        os.umask(before)
 
 
 @pytest.mark.slow
