@@ -15,7 +15,13 @@ RUN python -m venv .venv \
     && torch="$(grep '^torch==' requirements.txt)" \
     && .venv/bin/pip install --no-cache-dir ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} "$torch" \
     && for file in requirements.txt $REQUIREMENTS; do .venv/bin/pip install --no-cache-dir -r "$file" || exit 1; done
-COPY . .
+# By name: secrets and back-ups that lie beside them stay out
+COPY app.py LICENSE ./
+COPY .streamlit .streamlit
+COPY assets assets
+COPY core core
+COPY db db
+COPY pages pages
 RUN .venv/bin/python -m core.ui.assets
 # M3GNet's weights; without a connection to their hub: --build-arg POTENTIALS=
 ARG POTENTIALS=m3gnet
