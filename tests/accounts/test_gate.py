@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
@@ -11,6 +13,7 @@ from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.web.server.starlette.starlette_server_config import USER_COOKIE_NAME
 from websockets.exceptions import ConnectionClosed
 
+from core.ui.gate import Gate
 from core.workflows import people
 from tests.accounts.conftest import (
     ADA,
@@ -188,3 +191,21 @@ def test_secrets_are_in_no_log(guarded_app: AppServer, provider: OidcProvider) -
     log = (guarded_app.var / "server.log").read_text()
     assert CLIENT_SECRET not in log
     assert "a cookie secret that is long" not in log
+
+
+def test_a_provider_that_fails_is_a_sentence_with_a_way_back(with_accounts: None) -> None:
+    async def failing(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 400, "headers": [(b"content-length", b"20")]})
+        await send({"type": "http.response.body", "body": b"Authentication error"})
+
+    gate = httpx.ASGITransport(app=Gate(failing))
+
+    async def ask() -> httpx.Response:
+        async with httpx.AsyncClient(transport=gate, base_url="http://127.0.0.1") as client:
+            return await client.get("/auth/login?provider=x")
+
+    answer = asyncio.run(ask())
+    assert answer.status_code == 400
+    assert "the provider of accounts does not answer, or refused" in answer.text
+    assert "Back to Subhull" in answer.text
+    assert "Authentication error" not in answer.text
