@@ -92,6 +92,7 @@ def test_what_cannot_be_done_is_one_sentence(
     assert len(err.strip().splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_a_hull_goes_out_and_comes_in_again(
     shared: Path, starter: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

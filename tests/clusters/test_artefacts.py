@@ -133,6 +133,7 @@ def test_a_training_runs_on_a_machine_that_shares_no_folder(
     assert read_tensor_file(Path(job.folder) / "model" / "model.safetensors")[0]
 
 
+@pytest.mark.slow
 def test_an_upload_holds_up_nothing_and_can_be_cancelled(starter: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SUBHULL_ARTEFACTS", f"file://{starter}/elsewhere")
     monkeypatch.setenv("SUBHULL_RAY_ADDRESS", f"http://127.0.0.1:{free_port()}")  # would refuse it

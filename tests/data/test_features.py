@@ -23,6 +23,7 @@ from core.data.features import (
 from core.data.matrix import element_matrix
 
 
+@pytest.mark.slow
 def test_properties_are_those_of_mendeleev() -> None:
     table = raw_element_features()
     assert table.shape == (103, 22) == (103, len(set(PROPERTIES)))

@@ -30,6 +30,7 @@ def test_what_names_no_group_is_said(text: str) -> None:
         parse_groups(text)
 
 
+@pytest.mark.slow
 def test_every_symbol_and_every_system_reads_back() -> None:
     for number, symbol in symbols().items():
         assert parse_groups(symbol) == (number,)

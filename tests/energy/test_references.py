@@ -41,6 +41,7 @@ def test_every_element_a_potential_knows_has_a_reference_with_its_form(potential
     assert references.weights_hash == potential.weights_hash
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", PUBLISHED, ids=lambda f: f.name)
 def test_published_forms_have_their_group_their_bonds_and_their_volume(form) -> None:
     structure = form.build()

@@ -58,6 +58,7 @@ def test_repeats_are_those_of_the_plain_loop(relatives: dict[str, list[Structure
     assert some >= 10
 
 
+@pytest.mark.slow
 def test_processes_find_what_one_finds(relatives: dict[str, list[Structure]], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(families, "MANY", 1)
     cells = [c for s in list(relatives.values())[:2] for c in cells_of(from_structures(s))]

@@ -101,6 +101,7 @@ def test_what_holds_more_than_elements_goes_to_pymatgen_itself() -> None:
     assert plain_distance(ions, NACL, "paper") is None
 
 
+@pytest.mark.slow
 def test_a_cell_is_called_primitive_only_where_pymatgen_finds_none_smaller() -> None:
     for structure in (NACL, CSCL, TIO2, QUARTZ, scattered(0)):
         for scale in (1, [2, 1, 1], [[1, 1, 0], [0, 2, 0], [0, 0, 1]]):

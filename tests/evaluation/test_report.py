@@ -24,6 +24,7 @@ def test_what_is_no_share_has_no_interval(matched: int, targets: int) -> None:
         wilson(matched, targets)
 
 
+@pytest.mark.slow
 def test_every_group_has_the_system_that_pymatgen_names() -> None:
     for group in range(1, 231):
         assert crystal_system(group)[1] == SpaceGroup.from_int_number(group).crystal_system

@@ -25,6 +25,7 @@ def shaken(crystals: Crystals, distance: float, seed: int) -> Crystals:
     return Crystals(frac, crystals.lattice @ strain, crystals.numbers, crystals.group, crystals.energy)
 
 
+@pytest.mark.slow
 def test_real_structures_come_back_from_a_disturbance(shared: Path) -> None:
     """Atoms moved by 0.02 Å: the group is back within 0.001 Å, in the same setting, and it is the same crystal."""
     crystals, _ = some_structures(shared / "data" / "mp_polymorphs.jsonl.gz", 900)

@@ -252,6 +252,7 @@ def test_a_split_that_shares_formulas_is_counted(tmp_path: Path, context: TestCo
     assert (summary["split"], summary["formulas_in_both"]) == ("recipe", 0)
 
 
+@pytest.mark.slow
 def test_exports_are_what_their_names_say(imported: str, tmp_path: Path) -> None:
     for name, words in {"x.csv": "is written as", "no/x.jsonl": "no folder"}.items():
         with pytest.raises(UserError, match=words):

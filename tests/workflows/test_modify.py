@@ -45,6 +45,7 @@ def test_a_text_is_kept_under_a_hash_and_found_by_it_alone(var: Path) -> None:
             starts.kept_text(bad)
 
 
+@pytest.mark.slow
 def test_what_would_take_minutes_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     text = bare(Structure(Lattice.cubic(40), ["B"] * 300, rng.random((300, 3))))
@@ -56,6 +57,7 @@ def test_what_would_take_minutes_is_given_up(monkeypatch: pytest.MonkeyPatch) ->
     assert time.monotonic() - started < 20
 
 
+@pytest.mark.slow
 def test_a_large_cell_is_read_in_a_process_of_its_own() -> None:
     large = CARBIDE * (3, 3, 2)
     (found,) = starts.read_text(bare(large), "large.cif")

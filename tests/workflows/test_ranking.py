@@ -158,6 +158,7 @@ def test_the_report_says_how_often_the_first_of_a_ranking_is_right() -> None:
     assert make_report([replace(o, ranked=None) for o in outcomes], 2).ranked is None
 
 
+@pytest.mark.slow
 def test_an_evaluation_ranks(starter: Path, tmp_path: Path) -> None:
     params = EvaluateParams(
         "substitution:starter", dataset="starter", split="val", limit=6, samples=2, atoms=(4, 5), rank_by="chgnet"

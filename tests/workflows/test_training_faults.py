@@ -38,6 +38,7 @@ def few_samples(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Training, "__init__", smaller)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError(), RuntimeError(
     "[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory")])  # fmt: skip
 def test_running_out_of_memory_is_a_sentence_that_keeps_the_checkpoint(

@@ -164,6 +164,7 @@ def test_the_relaxed_cell_goes_out_unless_the_generated_one_is_asked_for(var: Pa
     assert volumes["A"] == pytest.approx(shrunk.volume, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_the_elements_go_out_too_and_come_back_as_references(var: Path, context: TestContext) -> None:
     """Titanium is hcp, tantalum bcc; polonium has no form here and is named."""
     polonium = replace_element(TIB2, "Po")
