@@ -39,7 +39,7 @@ def _restore(asked: argparse.Namespace) -> dict[str, Any]:
 def _report(asked: argparse.Namespace, verb: str, rows: dict[str, int], files: int) -> dict[str, Any]:
     if not is_json(asked):
         counts = ", ".join(f"{n:,} {name.replace('_', ' ')}" for name, n in rows.items() if n)
-        print(f"{verb}: {counts}; {files:,} files. {asked.file}")
+        print(f"{verb}: {counts or 'an empty store'}; {files:,} files. {asked.file}")
     return {"rows": rows, "files": files, "file": str(asked.file)}
 
 
