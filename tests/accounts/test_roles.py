@@ -282,6 +282,13 @@ def test_the_command_line_is_the_local_administrators(
     assert [(e["who"], e["detail"]) for e in told["entries"]] == [("operator", "viewer to editor")]
     assert main(["people", "set-role", "nobody@x", "editor"]) == 2
     assert "Nobody here is called" in capsys.readouterr().err
+    assert main(["people", "set-quota", BEN["email"], "--jobs", "3", "--gb", "0"]) == 0
+    ben = people.person_named(BEN["email"])
+    assert (ben.max_jobs, ben.max_bytes) == (3, 0)
+    assert main(["people", "set-quota", BEN["email"], "--gb", "nan"]) == 2
+    assert "A quota is a number" in capsys.readouterr().err
+    assert main(["audit", "list", "--action", "sumbit"]) == 0
+    assert "Nobody did 'sumbit' so far; what was done: " in capsys.readouterr().err
 
 
 def test_a_worker_acts_for_the_owner_of_its_job() -> None:
