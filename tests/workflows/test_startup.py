@@ -38,6 +38,15 @@ def test_a_database_that_is_away_is_told_without_its_password(monkeypatch: pytes
     assert "hidden" not in str(refused.value)
 
 
+@pytest.mark.postgres
+def test_a_database_that_does_not_exist_is_told_as_its_server_says(
+    postgres: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SUBHULL_DATABASE_URL", postgres.rsplit("/", 1)[0] + "/nodb")
+    with pytest.raises(UserError, match='The database\'s server refuses: database "nodb" does not exist'):
+        check_start()
+
+
 def test_what_is_configured_elsewhere_and_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SUBHULL_ARTEFACTS", "file:///proc/nowhere")
     issuer = f"http://127.0.0.1:{free_port()}"
