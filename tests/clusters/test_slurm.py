@@ -41,7 +41,8 @@ def slurm_says(cluster_id: str) -> str:
 def test_a_training_is_preempted_vanishes_and_is_cancelled_on_slurm(configured: Path, starter: Path) -> None:
     job_id = queue.submit("train", "t", training(), "slurm")
     first = wait(job_id, learning)
-    assert (first.runner, first.attempts, slurm_says(first.cluster_id)) == ("slurm", 1, "RUNNING")
+    found = (first.runner, first.attempts, slurm_says(first.cluster_id))
+    assert found == ("slurm", 1, "RUNNING"), queue.logs(job_id)
     runner_for.cache_clear()  # as after a restart of the app: the row holds all that is needed
     assert "JobEnvironment" in queue.logs(job_id)
     subprocess.run(["scancel", "--signal=TERM", first.cluster_id], check=True, timeout=20)

@@ -68,9 +68,9 @@ class Remembered(Generic[Found]):
         self._found: Found | None = None
         self._lock = threading.Lock()
 
-    def get(self) -> Found | None:
+    def get(self, anew: bool = False) -> Found | None:
         with self._lock:
-            if time.monotonic() - self._at > KEPT_S:
+            if anew or time.monotonic() - self._at > KEPT_S:
                 self._found = self._ask()
                 self._at = time.monotonic()
             return self._found

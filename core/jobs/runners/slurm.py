@@ -56,6 +56,8 @@ class SlurmRunner:
         if job.cluster_id.startswith(_LOCAL):
             return "alive" if _processes(job) else "gone"
         states = self._states.get()
+        if states and job.pid is not None and states.get(job.cluster_id) in _WAITING:
+            states = self._states.get(anew=True)  # what is kept may be from before its worker began
         if states is None:
             return "unknown"
         state = states.get(job.cluster_id, "")
