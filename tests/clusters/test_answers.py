@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from core.jobs.runners import ray
 from core.jobs.runners.slurm import SlurmRunner
 from db.tables import Job
 
 
-def slurms_job(pid: int | None) -> Job:
-    return Job(id=1, kind="train", status="running", runner="slurm", attempts=1, cluster_id="7", pid=pid)
+def submitted(pid: int | None) -> Job:
+    return Job(id=1, kind="train", status="running", attempts=1, cluster_id="7", pid=pid)
 
 
 @pytest.fixture
@@ -27,23 +28,32 @@ def squeue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_worker_that_began_after_the_answer_is_alive(squeue: Path) -> None:
     runner = SlurmRunner()
     squeue.write_text("7 PENDING\n")
-    assert runner.status(slurms_job(None)) == "waiting"
+    assert runner.status(submitted(None)) == "waiting"
     squeue.write_text("7 RUNNING\n")
-    assert runner.status(slurms_job(None)) == "waiting"  # asked a moment ago
-    assert runner.status(slurms_job(4242)) == "alive"
-    assert runner.status(slurms_job(4242)) == "alive"
+    assert runner.status(submitted(None)) == "waiting"  # asked a moment ago
+    assert runner.status(submitted(4242)) == "alive"
+    assert runner.status(submitted(4242)) == "alive"
     assert (squeue.parent / "asked").read_text().count("\n") == 2
 
 
 @pytest.mark.parametrize("state", ["PENDING", "REQUEUED", "FAILED", "TIMEOUT", "NODE_FAIL"])
 def test_a_worker_whose_machine_was_taken_is_gone(squeue: Path, state: str) -> None:
     squeue.write_text(f"7 {state}\n")
-    assert SlurmRunner().status(slurms_job(4242)) == "gone"
+    assert SlurmRunner().status(submitted(4242)) == "gone"
 
 
 def test_silence_of_slurm_ends_nothing(squeue: Path) -> None:
     runner = SlurmRunner()
     squeue.write_text("7 PENDING\n")
-    assert runner.status(slurms_job(None)) == "waiting"
+    assert runner.status(submitted(None)) == "waiting"
     squeue.unlink()
-    assert runner.status(slurms_job(4242)) == "unknown"
+    assert runner.status(submitted(4242)) == "unknown"
+
+
+@pytest.mark.parametrize(("says", "before", "begun"), [("PENDING", "waiting", "alive"), ("STOPPED", "gone", "gone")])
+def test_a_worker_that_began_is_not_waiting_in_ray(
+    says: str, before: str, begun: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray, "_states", lambda: {"7": says})
+    runner = ray.RayRunner()
+    assert [runner.status(submitted(pid)) for pid in (None, 4242)] == [before, begun]

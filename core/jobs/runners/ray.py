@@ -47,7 +47,10 @@ class RayRunner:
 
     def status(self, job: Job) -> str:
         states = self._states.get() if job.cluster_id else None
-        return "unknown" if states is None else _STATES.get(states.get(job.cluster_id, ""), "gone")
+        if states is None:
+            return "unknown"
+        state = _STATES.get(states.get(job.cluster_id, ""), "gone")
+        return "alive" if state == "waiting" and job.pid is not None else state  # its worker began since Ray was asked
 
     def cancel(self, job: Job, force: bool) -> None:
         """A worker that has begun polls the request itself; Ray would kill it three seconds after SIGTERM."""
