@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from core.crystals import Crystals
 from core.data.arrays import StructureArrays
 from core.data.fitted_pairs import Fits
 
-TRAIN, VALIDATION = 0, 1
+TRAIN, VALIDATION, NEITHER = 0, 1, 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +67,8 @@ class TensorData:
     """A dataset as training sees it.
 
     crystals: M structures; energy in eV/atom of `method`
-    ids: (M,) int64 of the store; formula: (M,) int64 index into `formulas`; split: (M,) int8, TRAIN or VALIDATION
+    ids: (M,) int64 of the store; formula: (M,) int64 index into `formulas`
+    split: (M,) int8, TRAIN, VALIDATION or NEITHER
     recipe: how it was made, as the store keeps it
     source: (M,) int64, whose energy each has where the recipe mixes methods; None where all are of one
     fits: pairs for modification that were fitted ahead
@@ -91,6 +92,12 @@ class TensorData:
     def part(self, split: int) -> Tensor:
         """Row numbers of a part, in order."""
         return torch.nonzero(self.split == split).flatten()
+
+    def up_to(self, sites: int | None) -> TensorData:
+        """The same, with structures of more sites in neither part; None keeps all."""
+        if sites is None:
+            return self
+        return replace(self, split=torch.where(self.crystals.natoms <= sites, self.split, NEITHER))
 
 
 def write_membership(path: Path, data: TensorData) -> None:

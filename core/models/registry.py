@@ -20,13 +20,17 @@ Config = TransformerConfig | UNetConfig
 
 @dataclass(frozen=True)
 class NetworkChoice:
-    """preset names of a network, and one line on what they are; `about` is the network's own line."""
+    """preset names of a network, and one line on what they are; `about` is the network's own line.
+
+    max_sites: atoms that a cell may hold, None for any number
+    """
 
     name: str
     about: str
     presets: dict[str, str]
     configs: dict[str, Any]
     config: type[Any]
+    max_sites: int | None
 
 
 NETWORKS = {
@@ -40,6 +44,7 @@ NETWORKS = {
         },
         transformer.PRESETS,
         TransformerConfig,
+        Transformer.max_sites,
     ),
     "unet": NetworkChoice(
         "unet",
@@ -51,6 +56,7 @@ NETWORKS = {
         },
         unet.PRESETS,
         UNetConfig,
+        UNet.max_sites,
     ),
 }
 

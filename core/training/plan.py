@@ -11,7 +11,7 @@ from torch import Tensor
 from core.data.fitted_pairs import PairCells
 from core.data.pairs import PAIRS, PairRules, draw_pairs, lowest_energy_pairs, pair_groups
 from core.data.tensors import TRAIN, VALIDATION, TensorData
-from core.models.registry import as_values, configure
+from core.models.registry import NETWORKS, as_values, configure
 from core.samplers.geometry import CELLS
 from core.samplers.protocol import Sampler, needs
 from core.samplers.registry import METHODS, STEPS, sampler_for, sampler_values
@@ -38,6 +38,10 @@ class Plan:
     def cell(self) -> str:
         """How cells are encoded (`core.data.encoding`)."""
         return CELLS[self.sampler.geometry]
+
+    def within(self, data: TensorData) -> TensorData:
+        """What the network can hold of it: larger structures are in no part."""
+        return data.up_to(NETWORKS[self.network].max_sites)
 
     def like(self, model: Mapping[str, Any]) -> Plan:
         """The same with the network of another model's configuration, whose weights it begins with.
@@ -86,22 +90,26 @@ def make_plan(task: str, method: str, network: str, preset: str, given: Mapping[
 def make_sources(plan: Plan, data: TensorData, templates: TemplateStarts | None = None) -> tuple[Source, Source | None]:
     """What is learned from, and what is validated on: of pairs the lowest-energy ones, as in the paper.
 
-    templates: starts for generation, beside noise. The second is None where there is nothing held out. Raises
-    ValueError where a dataset has no pairs.
+    templates: starts for generation, beside noise. The second is None where there is nothing held out. What the network
+    cannot hold is left out. Raises ValueError where a dataset has no pairs.
     """
+    data = plan.within(data)
     learning, validation = data.part(TRAIN), data.part(VALIDATION)
     if plan.task == "generation":
         held_out = GenerationSource(data.crystals, validation, plan.cell) if len(validation) else None
         source = GenerationSource(data.crystals, learning, plan.cell)
         return (TemplateSource.of(source, templates, plan.config.seed) if templates else source), held_out
     rules = PAIRS[plan.values["pairs"]]
+    rules = replace(rules, most_sites=min(rules.most_sites, NETWORKS[plan.network].max_sites or rules.most_sites))
     groups = pair_groups(data, learning, rules)
     if not len(groups.sizes):
         raise ValueError(
             "This dataset has nothing to learn modification from: it needs formulas with two or more structures with "
             "energies of one source" + (", of one cell size." if rules.same_size else ".")
         )
-    fixed = lowest_energy_pairs(pair_groups(data, validation, PairRules(same_size=rules.same_size)))
+    fixed = lowest_energy_pairs(
+        pair_groups(data, validation, PairRules(same_size=rules.same_size, most_sites=rules.most_sites))
+    )
     cells = PairCells(data.crystals, data.fits)
 
     def draw(epoch: int) -> Tensor:

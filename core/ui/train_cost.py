@@ -8,8 +8,10 @@ from dataclasses import replace
 import streamlit as st
 
 from core.cli.common import duration
+from core.models.registry import NETWORKS
 from core.ui.devices import cost_device, devices, memory_of
 from core.ui.model_card import millions
+from core.ui.widgets import counted
 from core.workflows.context import UserError
 from core.workflows.train import Estimate, TrainParams, estimate, plan_of
 
@@ -47,6 +49,12 @@ def show_cost(params: TrainParams, device: str) -> None:
             st.caption(
                 f":material/warning: The budget ends before every structure was seen once: a pass takes "
                 f"{duration(cost.epoch_s)}."
+            )
+        if cost.too_large:
+            st.caption(
+                f":material/info: {counted(cost.too_large, 'structure')} of the training part "
+                f"{'has' if cost.too_large == 1 else 'have'} more than the {NETWORKS[params.network].max_sites} atoms "
+                f"that the {params.network} holds: left out."
             )
         here = memory_of(device)
         if here is not None and cost.memory_mb > here:

@@ -15,7 +15,7 @@ from torch import nn
 from core.data.pairs import fits_ahead
 from core.data.tensors import TRAIN, TensorData
 from core.models.checkpoint import CheckpointError, save_model
-from core.models.registry import build_network
+from core.models.registry import NETWORKS, build_network
 from core.training.checkpoints import BEST, CHECKPOINT
 from core.training.devices import DeviceError, out_of_memory
 from core.training.loop import Report, Training, TrainingError
@@ -75,7 +75,7 @@ def train(params: TrainParams, context: Context) -> dict[str, Any]:
         return made
     plan = check_params(params)
     dataset = get_dataset(params.dataset)
-    data = load_tensors(dataset)
+    data = plan.within(load_tensors(dataset))
     if plan.task == "modification" and context.device.startswith("cuda") and data.fits is None:
         context.progress(0.0, "Fitting pairs of polymorphs to one another")  # a GPU would wait for them in every epoch
         data = replace(data, fits=fits_ahead(data, os.cpu_count() or 1))
@@ -150,11 +150,18 @@ def plan_of(params: TrainParams) -> Plan:
 def estimate(params: TrainParams, device: str = "cpu") -> Estimate:
     """What this training would cost on a device here, without building it. Raises UserError."""
     plan = plan_of(params)
-    data = load_tensors(get_dataset(params.dataset))
+    whole = load_tensors(get_dataset(params.dataset))
+    data = plan.within(whole)
     natoms = data.crystals.natoms[data.part(TRAIN)]
+    too_large = len(whole.part(TRAIN)) - len(natoms)
     if not len(natoms):
-        raise UserError("The training part of this dataset is empty.")
-    return estimate_plan(plan, natoms, device)
+        raise UserError(
+            f"Every structure of the training part has more than the {NETWORKS[plan.network].max_sites} atoms that "
+            f"the {plan.network} holds."
+            if too_large
+            else "The training part of this dataset is empty."
+        )
+    return replace(estimate_plan(plan, natoms, device), too_large=too_large)
 
 
 def _stops(context: Context) -> bool:

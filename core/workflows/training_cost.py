@@ -30,13 +30,17 @@ _ALIGNING_S, _PER_PARAMETER_S, _PER_STEP_S = 2e-4, 4e-9, 0.01
 
 @dataclass(frozen=True)
 class Estimate:
-    """parameters of the network, structures/s in training, memory (MB), structures to learn from, seconds a pass."""
+    """parameters of the network, structures/s in training, memory (MB), structures to learn from, seconds a pass.
+
+    too_large: structures that the network cannot hold and will not see
+    """
 
     parameters: int
     structures_per_s: float
     memory_mb: float
     structures: int
     epoch_s: float
+    too_large: int = 0
 
 
 @dataclass(frozen=True)

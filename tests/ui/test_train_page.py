@@ -19,6 +19,7 @@ from core.workflows.train import TrainParams
 from core.workflows.trainings import FINISH
 from db import jobs as rows
 from tests.ui.test_pages import open_page, said
+from tests.workflows.test_training_faults import stacks
 
 PARAMS = TrainParams("starter", "mine", preset="quick", minutes=3.0, batch=32, loss="l1", seed=7)
 
@@ -79,6 +80,13 @@ def test_the_cost_is_shown_before_the_start_and_choices_stay_in_the_url(starter:
     assert batch.value == 256, "the preset's own"
     assert "The paper: 256." in batch.help
     assert "budget ends before every structure was seen once" in said(app)
+
+
+def test_what_a_network_cannot_hold_is_counted(tmp_path: Path, starter: Path) -> None:
+    stacks(tmp_path)
+    app = open_page("train", dataset="stacks", network="unet", preset="quick")
+    assert "3 structures of the training part have more than the 60 atoms that the unet holds: left out." in said(app)
+    assert "left out" not in said(open_page("train", dataset="stacks"))
 
 
 def test_inputs_are_kept_when_a_choice_changes(starter: Path) -> None:

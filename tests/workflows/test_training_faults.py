@@ -15,11 +15,13 @@ from core.training.checkpoints import CHECKPOINT, Samples
 from core.training.loop import Training
 from core.workflows import datasets, models
 from core.workflows.context import UserError
+from core.workflows.imports import ImportParams, import_files
 from core.workflows.train import TrainParams, estimate, read_samples, train
 from core.workflows.training_samples import Judge
 from core.workflows.trainings import FINISH, finish
 from db import jobs as job_rows
 from tests.conftest import TestContext
+from tests.data.test_readers import GOOD
 from tests.models.test_learning import some_crystals
 from tests.workflows.test_workflows import run_of
 
@@ -147,3 +149,35 @@ def test_nothing_is_read_where_nothing_was_drawn(tmp_path: Path) -> None:
     (tmp_path / "samples.safetensors").write_bytes(b"half a file")
     assert read_samples(str(tmp_path)) is None
     assert loop.CHECKPOINT == CHECKPOINT
+
+
+def stacks(folder: Path) -> str:
+    """A dataset of borides, each as a cell of 1, 3, 7 and 21 layers: of 3, 9, 21 and 63 atoms. Returns its name."""
+    rows = []
+    for metal in ("Ta", "Ti", "W", "Zr"):
+        for n in (1, 3, 7, 21):
+            sites = GOOD["positions_fractional"]
+            boron, other = (
+                [[x, y, (z + k) / n] for k in range(n) for x, y, z in part] for part in (sites[:2], sites[2:])
+            )
+            geometry = [3.1, 3.1 + 0.01 * n, 3.3 * n, 90.0, 90.0, 120.0]
+            rows.append(GOOD | {"auid": f"{metal}{n}", "species": ["B", metal], "composition": [2 * n, n],
+                "positions_fractional": boron + other, "geometry": geometry, "enthalpy_formation_atom": -0.5 - 0.01 * n,
+                "spacegroup_relax": 65})  # fmt: skip
+    file, context = folder / "stacks.jsonl", TestContext(folder / "made")
+    file.write_text("\n".join(map(json.dumps, rows)) + "\n")
+    import_files(ImportParams((str(file),), "layers", "M"), context)
+    datasets.build_dataset(datasets.BuildParams(imports=("layers",), name="stacks", split=0.25), context)
+    return "stacks"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["generation", "modification"])
+def test_a_network_learns_from_what_it_can_hold(task: str, tmp_path: Path, var: Path, few_samples: None) -> None:
+    """Cells of 9 and 21 atoms meet in one of 63: that pair is left out too."""
+    params = TrainParams(stacks(tmp_path), "u", task, network="unet", preset="quick", steps=2, batch=4)
+    cost = estimate(params)
+    assert (cost.structures, cost.too_large) == (9, 3)
+    assert estimate(replace(params, network="transformer")).too_large == 0
+    train(params, run_of("train", params))
+    assert models.load_model("u").seen["natoms"] == [3, 21]
