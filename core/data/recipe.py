@@ -11,6 +11,7 @@ from pymatgen.core import Element
 
 from core.data.arrays import StructureArrays
 
+LONGEST_METHOD = 64  # letters of the name of an energy method
 WORDS = {
     "all": "everything",
     "elements": "chemical elements",
@@ -54,6 +55,16 @@ class Recipe:
     split: float = 0.05
     seed: int = 0
     own_split: bool = True
+
+    @property
+    def method(self) -> str:
+        """One name for its energies: "A + B"; of names that are too long together "A + B + 4 others"."""
+        for shown in range(len(self.methods), 0, -1):
+            rest = len(self.methods) - shown
+            others = [f"{rest} other{'s' * (rest > 1)}"] if rest else []
+            if len(text := " + ".join([*self.methods[:shown], *others])) <= LONGEST_METHOD:
+                return text
+        return f"{len(self.methods)} methods" if len(self.methods) > 1 else "".join(self.methods)[:LONGEST_METHOD]
 
 
 PAPER = Recipe(atoms=(4, 60), energy=(-5.0, 5.0), min_share=0.01, min_polymorphs=7)

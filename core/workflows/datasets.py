@@ -189,7 +189,6 @@ def _record(
     usual = asdict(Recipe())  # left out of the hash, so that a filter added later changes no name
     named = {k: v for k, v in kept.items() if k not in usual or v != usual[k]}
     content = hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()
-    method = " + ".join(recipe.methods)
     data = assemble(columns, keep, recipe, name, content)
     own = recipe.own_split and has_own_split(columns.split[keep])
     write_membership(tensor_path(content), data)
@@ -202,7 +201,7 @@ def _record(
         "stages": [asdict(s) for s in stages],
         "split": "files" if own else "recipe",
     }
-    return {"name": name, "hash": content, "method": method[:64], "recipe": kept, "summary": summary}
+    return {"name": name, "hash": content, "method": recipe.method, "recipe": kept, "summary": summary}
 
 
 def assemble(columns: Columns, keep: np.ndarray, recipe: Recipe, name: str, content: str) -> TensorData:
@@ -231,7 +230,7 @@ def assemble(columns: Columns, keep: np.ndarray, recipe: Recipe, name: str, cont
         split,
         formulas,
         name,
-        " + ".join(recipe.methods),
+        recipe.method,
         content,
         asdict(recipe),
     )

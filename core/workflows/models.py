@@ -15,6 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
+from core.data.recipe import LONGEST_METHOD
 from core.models.checkpoint import (
     CARD,
     CONFIG,
@@ -185,7 +186,7 @@ def _check_config(config: Mapping[str, Any], source: Path) -> None:
     if not isinstance(seen, dict) or (seen and not all(isinstance(seen.get(key), list) for key in lists)):
         raise ValueError("config.json does not say in a readable way what the model learned from.")
     named = config.get("energy_method", "")
-    if not isinstance(named, str) or len(named) > 64 or not isinstance(config["network_config"], dict):
+    if not isinstance(named, str) or len(named) > LONGEST_METHOD or not isinstance(config["network_config"], dict):
         raise ValueError("config.json names an energy method or a network that cannot be read.")
     network_config(config["network"], config["network_config"])
     tables = known_tables() if config["network"] == "unet" else None

@@ -400,3 +400,22 @@ def test_tensor_files_come_back_and_damage_is_said(columns: Columns, tmp_path: P
     with pytest.raises(ValueError, match="gone"):
         read_tensors(tmp_path / "none.safetensors")
     assert json.dumps(data.recipe)
+
+
+@pytest.mark.parametrize(
+    ("methods", "name"),
+    [
+        ((), ""),
+        (("PBE",), "PBE"),
+        (("M", "other"), "M + other"),
+        (("x" * 30, "y" * 31), f"{'x' * 30} + {'y' * 31}"),
+        (("x" * 30, "y" * 32), f"{'x' * 30} + 1 other"),
+        (("one-of-20-letters---",) * 7, "one-of-20-letters--- + one-of-20-letters--- + 5 others"),
+        (("x" * 60, "yy"), "2 methods"),
+        (("x" * 80,), "x" * 64),
+    ],
+)
+def test_mixed_energies_have_one_name_that_fits(methods: tuple[str, ...], name: str) -> None:
+    """Wherever it is kept: in the store, in the file that training elsewhere reads, in the model that comes back."""
+    assert Recipe(methods=methods).method == name
+    assert len(name) <= 64
