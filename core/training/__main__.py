@@ -20,7 +20,7 @@ from safetensors import safe_open
 
 from core.data.matrix import element_table
 from core.data.pairs import fits_ahead
-from core.data.tensors import TRAIN, TensorData, read_tensors
+from core.data.tensors import TensorData, read_tensors
 from core.models.checkpoint import begin_with, read_config, save_model
 from core.models.registry import build_network
 from core.models.unet import Tables
@@ -50,9 +50,8 @@ def train(asked: argparse.Namespace) -> None:
         raise ValueError(f"{asked.data} is no file that `dataset export --tensors` wrote, or it is damaged.") from error
     plan = make_plan(asked.task, asked.method, asked.network, asked.preset, vars(asked))
     plan = plan.like(read_config(asked.initial)) if asked.initial else plan
-    whole, data = data, plan.within(data)
-    if left_out := len(whole.part(TRAIN)) - len(data.part(TRAIN)):
-        print(f"{left_out:,} structures are larger than the {plan.network} holds: left out", flush=True)
+    if too_large := plan.too_large(data):
+        print(f"{too_large:,} structures are larger than the {plan.network} holds: left out", flush=True)
     if plan.task == "modification" and data.fits is None and asked.processes > 1:
         data = replace(data, fits=fits_ahead(data, asked.processes))
     templates = TemplateStarts.read(asked.templates) if asked.templates else None

@@ -43,6 +43,10 @@ class Plan:
         """What the network can hold of it: larger structures are in no part."""
         return data.up_to(NETWORKS[self.network].max_sites)
 
+    def too_large(self, data: TensorData) -> int:
+        """Structures of the training part that the network cannot hold."""
+        return len(data.part(TRAIN)) - len(self.within(data).part(TRAIN))
+
     def like(self, model: Mapping[str, Any]) -> Plan:
         """The same with the network of another model's configuration, whose weights it begins with.
 

@@ -150,10 +150,9 @@ def plan_of(params: TrainParams) -> Plan:
 def estimate(params: TrainParams, device: str = "cpu") -> Estimate:
     """What this training would cost on a device here, without building it. Raises UserError."""
     plan = plan_of(params)
-    whole = load_tensors(get_dataset(params.dataset))
-    data = plan.within(whole)
-    natoms = data.crystals.natoms[data.part(TRAIN)]
-    too_large = len(whole.part(TRAIN)) - len(natoms)
+    data = load_tensors(get_dataset(params.dataset))
+    natoms = data.crystals.natoms[plan.within(data).part(TRAIN)]
+    too_large = plan.too_large(data)
     if not len(natoms):
         raise UserError(
             f"Every structure of the training part has more than the {NETWORKS[plan.network].max_sites} atoms that "
