@@ -55,6 +55,13 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
         faulthandler.cancel_dump_traceback_later()
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """What failed is said at once, too: a run that is ended from outside prints no summary."""
+    if report.failed and "PYTEST_XDIST_WORKER" not in os.environ:
+        print(f"\n{report.nodeid} failed in its {report.when}:", *report.longreprtext.splitlines()[-30:], sep="\n")
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of real data, where it is."""
