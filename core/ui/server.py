@@ -21,6 +21,7 @@ from streamlit import config
 from core.jobs.tick import tick
 from core.settings import SettingsError, accounts
 from core.ui.accounts import EXPOSED, install, is_exposed
+from core.ui.downloads import keep_made_files
 from core.ui.gate import Gate
 from core.ui.text import said
 from core.workflows import starter
@@ -94,6 +95,7 @@ def _check_or_end() -> None:
     """End the process with a sentence where it cannot serve: raised from here, the server would print a stack."""
     try:
         install()
+        keep_made_files()
         for warning in [*check_start(), *([EXPOSED] if is_exposed() else [])]:
             log.warning(warning)
         starter.install()

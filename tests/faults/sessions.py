@@ -11,12 +11,15 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
 
+import httpx
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
 LONGEST_S = 60.0
+AWAY_S = 0.1  # from a file's address to its browser's asking for it
+DOWNLOAD = "a download"
 FAULT = "fault of the app"  # how the app says that a page raised
 VISITS: tuple[tuple[str, dict[str, str]], ...] = (
     *((page, {}) for page in ("", "datasets", "train", "models", "generate", "modify", "candidates", "hulls", "jobs")),
@@ -54,16 +57,24 @@ class Person:
     def __init__(self, port: int, seed: int, clicks: Clicks) -> None:
         self.address = f"ws://127.0.0.1:{port}/_stcore/stream"
         self.random, self.clicks = random.Random(seed), clicks
+        self.origin = f"http://127.0.0.1:{port}"
         self.pages: dict[str, str] = {}
+        self.session_id = ""
+        self.files: list[str] = []  # that the page offers, made when asked for
 
     async def click(self, until: float, pause_s: float) -> None:
-        """Until that moment of `time.monotonic`, thinking up to twice `pause_s` between two pages."""
+        """Until that moment of `time.monotonic`, thinking up to twice `pause_s` between two pages.
+
+        Where a page offers files, one of them is downloaded.
+        """
 
         async def walk(socket: ClientConnection) -> None:
             order: list[tuple[str, dict[str, str]]] = []
             while time.monotonic() < until:
                 order = order or self.random.sample(VISITS, len(VISITS))
                 await self._visit(socket, *order.pop())
+                if self.files:
+                    await self._download(socket, self.random.choice(self.files))
                 await asyncio.sleep(self.random.uniform(0, 2 * pause_s))
 
         await self._meet(walk)
@@ -79,8 +90,7 @@ class Person:
 
     async def _meet(self, walk: Callable[[ClientConnection], Awaitable[None]]) -> None:
         """Open the app and walk; what goes wrong on the way is written down."""
-        origin = self.address.replace("ws://", "http://").removesuffix("/_stcore/stream")
-        options: dict[str, Any] = {"subprotocols": ["streamlit"], "origin": origin, "open_timeout": LONGEST_S}
+        options: dict[str, Any] = {"subprotocols": ["streamlit"], "origin": self.origin, "open_timeout": LONGEST_S}
         try:
             async with connect(self.address, max_size=None, ping_timeout=None, **options) as socket:
                 await self._visit(socket, "", {})
@@ -93,6 +103,7 @@ class Person:
         asked.rerun_script.query_string = urlencode(query)
         asked.rerun_script.page_script_hash = self.pages.get(page, "")
         asked.rerun_script.page_name = page
+        self.files = []
         began = time.monotonic()
         await socket.send(asked.SerializeToString())
         async with asyncio.timeout(LONGEST_S):
@@ -100,13 +111,40 @@ class Person:
                 pass
         self.clicks.seconds[page or "home"].append(time.monotonic() - began)
 
+    async def _download(self, socket: ClientConnection, file_id: str) -> None:
+        """Have a file made, and fetch it as a browser does that is some way off."""
+        asked = BackMsg()
+        asked.backend_operation_request.request_id = file_id
+        asked.backend_operation_request.session_id = self.session_id
+        asked.backend_operation_request.deferred_file.file_id = file_id
+        began = time.monotonic()
+        await socket.send(asked.SerializeToString())
+        message = ForwardMsg()
+        async with asyncio.timeout(LONGEST_S):
+            while message.WhichOneof("type") != "backend_operation_response":
+                data = await socket.recv(decode=False)
+                self._is_end(data, DOWNLOAD)
+                message.ParseFromString(data)
+        answer = message.backend_operation_response
+        if answer.error_msg:
+            self.clicks.errors.append(f"{DOWNLOAD}: {answer.error_msg}")
+            return
+        await asyncio.sleep(AWAY_S)
+        async with httpx.AsyncClient(base_url=self.origin, timeout=LONGEST_S) as client:
+            found = await client.get(answer.deferred_file.url)
+        if found.status_code != httpx.codes.OK:
+            self.clicks.errors.append(f"{DOWNLOAD}: {found.status_code}")
+        self.clicks.seconds[DOWNLOAD].append(time.monotonic() - began)
+
     def _is_end(self, data: bytes | str, page: str) -> bool:
         """Is this the end of the run that was asked for? Learns the pages, and writes down what went wrong."""
         message = ForwardMsg()
         message.ParseFromString(data if isinstance(data, bytes) else data.encode())
         self.clicks.messages += 1
         kind = message.WhichOneof("type")
-        if kind == "navigation":
+        if kind == "new_session":
+            self.session_id = message.new_session.initialize.session_id
+        elif kind == "navigation":
             self.pages = {p.url_pathname or p.page_name: p.page_script_hash for p in message.navigation.app_pages}
             first = next(p for p in message.navigation.app_pages if p.is_default)
             self.pages[""] = first.page_script_hash
@@ -118,6 +156,8 @@ class Person:
                 self.clicks.errors.append(f"{page}: {element.exception.type} {element.exception.message[:200]}")
             if element.WhichOneof("type") == "alert" and FAULT in element.alert.body:
                 self.clicks.errors.append(f"{page}: {element.alert.body[:100]}")
+            if element.WhichOneof("type") == "download_button" and element.download_button.deferred_file_id:
+                self.files.append(element.download_button.deferred_file_id)
         elif kind == "script_finished":
             if message.script_finished == ForwardMsg.FINISHED_WITH_COMPILE_ERROR:
                 self.clicks.errors.append(f"{page}: it does not compile")

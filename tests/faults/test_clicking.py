@@ -9,7 +9,7 @@ import pytest
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
 from tests.conftest import AppServer
-from tests.faults.sessions import Clicks, Person, crowd
+from tests.faults.sessions import DOWNLOAD, Clicks, Person, crowd
 
 
 @pytest.mark.slow
@@ -17,6 +17,7 @@ def test_four_people_click_through_every_page(starter: Path, app: AppServer) -> 
     clicks = asyncio.run(crowd(app.port, people=4, seconds=20, pause_s=0.05))
     assert clicks.errors == []
     assert sum(map(len, clicks.seconds.values())) >= 8
+    assert clicks.seconds[DOWNLOAD], "files were made and fetched while the others clicked"
     assert "a page failed" not in (app.var / "server.log").read_text()
 
 
