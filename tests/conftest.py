@@ -23,7 +23,7 @@ from tests.postgres_server import PostgresServer, find_initdb
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 ROOT = Path(__file__).resolve().parent.parent
-TEARDOWN_S = 180
+TEARDOWN_S = 300
 STRICT = os.environ.get("SUBHULL_TEST_STRICT") == "1"
 CHROMIUM_ARGS = [
     "--no-sandbox",
