@@ -50,6 +50,14 @@ class Database:
         with self._sessions() as session, session.begin():
             yield session
 
+    @contextmanager
+    def writing(self) -> Iterator[Session]:
+        """As `session`, for what reads before it writes: SQLite ends it where another wrote in between, so none may."""
+        with self.session() as session:
+            if self.is_sqlite:
+                write_lock(session)
+            yield session
+
     def migrate(self) -> None:
         """Bring the tables up to date. Servers that start together wait for each other."""
         with self._migration_lock(), self.engine.connect() as connection:
@@ -142,7 +150,7 @@ def _prepare_sqlite(connection: Any, _: Any) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    """Deferred for reads; writers that read first say so through `write_lock`, or two of them could deadlock."""
+    """Deferred for reads; what reads first and writes then is `Database.writing`, or takes the `write_lock`."""
     connection.exec_driver_sql("BEGIN")
 
 

@@ -20,8 +20,10 @@ from streamlit.components.v2 import manifest_scanner
 
 from tests.oidc_provider import OidcProvider
 from tests.postgres_server import PostgresServer, find_initdb
+from tests.transactions import watch
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+watch()
 ROOT = Path(__file__).resolve().parent.parent
 TEARDOWN_S = 300
 STRICT = os.environ.get("SUBHULL_TEST_STRICT") == "1"

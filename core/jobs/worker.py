@@ -29,7 +29,7 @@ from core.workflows.acting import EDITOR, Acting, acting_as, local_administrator
 from core.workflows.context import Cancelled, UserError
 from core.workflows.store import store
 from db import jobs as rows
-from db.session import in_words, is_away, now, write_lock
+from db.session import in_words, is_away, now
 from db.tables import Job
 
 BEAT_S = 1.0
@@ -123,8 +123,7 @@ class JobContext:
 
 def run(job_id: int, attempt: int) -> str:
     """Do the job and write how it ended; returns the status."""
-    with store().session() as session:
-        write_lock(session)  # it reads first: another writer in between would end this one at once
+    with store().writing() as session:
         job = rows.get_job(session, job_id)
         if job is None or job.status != "running" or job.attempts != attempt:
             log.error("job %s is not this worker's (attempt %s)", job_id, attempt)

@@ -14,13 +14,14 @@ from core.ui.devices import devices
 from core.ui.periodic_table import element_picker
 from core.ui.permits import permitted
 from core.ui.text import said
-from core.ui.uploads import forgotten_if_refused, save_uploads
+from core.ui.uploads import save_uploads
 from core.ui.widgets import go, sentences
 from core.workflows.aflow import AflowParams, count_entries
 from core.workflows.context import UserError
 from core.workflows.datasets import check_new_name
 from core.workflows.imports import ImportParams
 from core.workflows.prototypes import PrototypeParams, plan_prototypes
+from core.workflows.uploads import forgotten_if_refused
 
 
 def files_form() -> None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from uuid import uuid4
 
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from core.workflows.acting import EDITOR, require
-from core.workflows.context import UserError
 from core.workflows.quotas import check_disk, upload_prefix
 from core.workflows.store import folder
 
@@ -29,14 +27,3 @@ def save_uploads(files: Sequence[UploadedFile]) -> tuple[tuple[str, ...], tuple[
             target.write(file.getbuffer())
         paths.append(str(path))
     return tuple(paths), tuple(Path(f.name).name[:200] for f in files)
-
-
-@contextmanager
-def forgotten_if_refused(paths: Sequence[str]) -> Iterator[None]:
-    """Uploads that no job took are removed."""
-    try:
-        yield
-    except UserError:
-        for path in paths:
-            Path(path).unlink(missing_ok=True)
-        raise

@@ -12,9 +12,10 @@ from core.export.vasp import SETS, has_potcars
 from core.jobs import queue
 from core.ui.downloads import download
 from core.ui.permits import permitted
-from core.ui.uploads import forgotten_if_refused, save_uploads
+from core.ui.uploads import save_uploads
 from core.ui.widgets import counted, page, plain, selected_int, sentences
 from core.workflows.hulls import list_hulls
+from core.workflows.uploads import forgotten_if_refused
 from core.workflows.vasp import WriteParams, write_vasp
 from core.workflows.vasp_results import ReadParams
 

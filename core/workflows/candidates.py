@@ -262,7 +262,7 @@ def put_note(scope: Scope, text: str, add: bool = False) -> int:
         raise UserError(f"A note holds {MAX_NOTE:,} characters; this one has {len(clean):,}.")
     if add and not clean:
         return 0
-    with store().session() as session:
+    with store().writing() as session:
         if add and rows.longest_note(session, scope.which, scope.placing) + 1 + len(clean) > MAX_NOTE:
             raise UserError(f"A note holds {MAX_NOTE:,} characters: one of them has no room for this text.")
         return rows.put_note(session, scope.which, clean, scope.placing, add)
@@ -277,7 +277,7 @@ def passing(ids: Sequence[int], wanted: CandidateFilter, placing: Placing | None
 def delete(scope: Scope) -> tuple[int, int]:
     """Put candidates into the bin; returns how many, and the number by which `restore` knows this deletion."""
     at = datetime.now(UTC)
-    with store().session() as session:
+    with store().writing() as session:
         require_own(session, scope.which, scope.placing)
         gone = rows.put_in_bin(session, scope.which, at, scope.placing)
         record(session, "delete", "candidate", words_of(scope.which), f"{gone:,}, into the bin")
@@ -287,7 +287,7 @@ def delete(scope: Scope) -> tuple[int, int]:
 def restore(what: Scope | int) -> int:
     """Take candidates out of the bin: these, or those of one deletion. Returns how many."""
     which, placing = (what.which, what.placing) if isinstance(what, Scope) else (_moment(what), None)
-    with store().session() as session:
+    with store().writing() as session:
         require_own(session, which, placing)
         back = rows.restore(session, which, placing)
         if back:
@@ -304,7 +304,7 @@ def still_deleted(number: int) -> int:
 def empty_bin() -> int:
     """Remove what lies in the bin for good, with relaxations and their frames. Returns how many candidates."""
     require(ADMIN)  # it holds what everybody threw away
-    with store().session() as session:
+    with store().writing() as session:
         frames = rows.frames_in_bin(session)
         removed = rows.empty_bin(session)
         record(session, "delete", "candidate", "the bin", f"{removed:,}, for good")

@@ -187,7 +187,7 @@ def relax_drawn(chain: Chain, context: Context) -> None:
             processes=chain.processes if context.device == "cpu" else 1,
         )
         relax_candidates(params, watch.at(start, len(part)))
-    with store().session() as session:
+    with store().writing() as session:
         share(session, firsts, potential.name, context.job_id, context.folder)
 
 

@@ -345,7 +345,7 @@ def delete_dataset(name: str) -> None:
     """Remove a dataset, and imports that no other dataset shares. Refused while models were trained on it."""
     dataset = get_dataset(name)
     require_owner(f"The dataset {name}", dataset.owner_id)
-    with store().session() as session:
+    with store().writing() as session:
         users = [m.name for m in dataset_rows.list_models(session) if m.card.get("dataset_hash") == dataset.hash]
         twins = dataset_rows.datasets_with_hash(session, dataset.hash) - 1
         if users and not twins:

@@ -167,7 +167,7 @@ def get_hull_by_id(hull_id: int) -> HullView:
 
 def delete_hull(hull_id: int) -> None:
     """Raises UserError where it is not there, NotAllowed where it is another's."""
-    with store().session() as session:
+    with store().writing() as session:
         row = session.get(Hull, hull_id)
         if row is None:
             raise UserError(f"There is no hull {hull_id}.")

@@ -24,6 +24,7 @@ from core.workflows.acting import EDITOR, acting, require
 from core.workflows.context import Cancelled, Context, UserError
 from core.workflows.made import keep_made, made_before
 from core.workflows.store import folder, store
+from core.workflows.uploads import forget, forgotten_if_refused
 from db import datasets as dataset_rows
 from db import jobs as job_rows
 from db import structures as rows
@@ -56,12 +57,18 @@ def import_files(params: ImportParams, context: Context) -> dict[str, Any]:
     Rows that cannot be used are named with their line; good rows are kept. Nothing is shown before all of it is there.
     Returns structures, skipped, reasons, import_id, dataset, dataset_id. Raises UserError.
     """
+    require(EDITOR)
+    copies = params.files if params.uploads else ()
+    if (made := made_before(context.job_id)) is None:
+        with forgotten_if_refused(copies):
+            made = _import(params, context)
+    forget(copies)
+    return made
+
+
+def _import(params: ImportParams, context: Context) -> dict[str, Any]:
     from core.workflows.datasets import check_new_name, dataset_of_all
 
-    require(EDITOR)
-    if (made := made_before(context.job_id)) is not None:
-        _forget_uploads(params)
-        return made
     check_new_name(params.name)
     paths = [Path(f) for f in params.files]
     missing = [p.name for p in paths if not p.is_file()]
@@ -79,20 +86,11 @@ def import_files(params: ImportParams, context: Context) -> dict[str, Any]:
             raise UserError(_nothing_taken(names, taken))
         context.progress(None, f"Making the dataset of {taken.total:,} structures")
         dataset = dataset_of_all(params.name, import_id, taken.digest.hexdigest(), params.method, dict(taken.reasons))
-        result = _show(params, taken, dataset, context.job_id)
-    except BaseException as error:
+        return _show(params, taken, dataset, context.job_id)
+    except BaseException:
         taken.close()
         drop_import(import_id)
-        if isinstance(error, UserError):  # a cut job reads its uploads again, one that was refused does not
-            _forget_uploads(params)
         raise
-    _forget_uploads(params)
-    return result
-
-
-def _forget_uploads(params: ImportParams) -> None:
-    for path in params.files if params.uploads else ():
-        Path(path).unlink(missing_ok=True)
 
 
 def open_import(import_id: int) -> StructureArrays:

@@ -22,7 +22,7 @@ _SEEN_EVERY_S = 60.0
 
 def sign_in(claims: Mapping[str, Any]) -> Acting:
     """Somebody came back from the provider: kept, with what it says of them now. Raises UserError for no subject."""
-    with store().session() as session:
+    with store().writing() as session:
         person_id, fresh = _kept(session, claims)
         person = rows.get_person(session, person_id)
         assert person is not None
@@ -33,7 +33,7 @@ def sign_in(claims: Mapping[str, Any]) -> Acting:
 
 def sign_out(claims: Mapping[str, Any]) -> None:
     """Every cookie that they were given until now is worth nothing."""
-    with store().session() as session:
+    with store().writing() as session:
         person = rows.find_person(session, *identity(claims))
         if person is not None:
             rows.update_person(session, person.id, signed_out=time.time())  # cookies carry this machine's clock
@@ -104,7 +104,7 @@ def set_role(person_id: int, role: str) -> None:
     me = require(ADMIN)
     if role not in ROLES:
         raise UserError(f"There is no role {role!r}: use one of {', '.join(ROLES)}.")
-    with store().session() as session:
+    with store().writing() as session:
         person = _need(rows.get_person(session, person_id), person_id)
         if is_admin_by_settings(person) and role != ADMIN:
             raise UserError(f"{person.address} is an administrator by SUBHULL_ADMINS: take the address away there.")
@@ -121,7 +121,7 @@ def set_quotas(person_id: int, jobs: int | None, disk: int | None) -> None:
     require(ADMIN)
     if any(value is not None and not 0 <= value < 2**62 for value in (jobs, disk)) or (jobs or 0) > 10**6:
         raise UserError("A quota is a number from 0 (no limit) on.")
-    with store().session() as session:
+    with store().writing() as session:
         person = _need(rows.get_person(session, person_id), person_id)
         if (person.max_jobs, person.max_bytes) != (jobs, disk):
             rows.update_person(session, person.id, max_jobs=jobs, max_bytes=disk)

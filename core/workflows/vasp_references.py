@@ -82,7 +82,7 @@ def missing_references(formula: str, references: Mapping[str, float]) -> list[st
 
 def _count_again(method: str, references: Mapping[str, float]) -> int:
     changed = 0
-    with store().session() as session:
+    with store().writing() as session:
         for row, formula in rows.relaxations_by(session, method):
             if row.status.startswith("failed"):
                 continue

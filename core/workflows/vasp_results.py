@@ -17,6 +17,7 @@ from core.workflows.context import Cancelled, Context, UserError
 from core.workflows.made import keep_made, made_before
 from core.workflows.relax import SYMPREC
 from core.workflows.store import folder, store
+from core.workflows.uploads import forget, forgotten_if_refused
 from core.workflows.vasp_matching import Match, is_reference, match_run
 from core.workflows.vasp_references import (
     formation_per_atom,
@@ -62,32 +63,30 @@ def read_vasp(params: ReadParams, context: Context) -> dict[str, Any]:
     Returns stored, results (file, candidate, formula, method, status, energy and formation in eV/atom, note), problems
     (file, sentence), references ({method: {element: eV/atom}}), recounted, notes. Raises UserError.
     """
-    if (made := made_before(context.job_id)) is not None:
-        _forget(params)
-        return made
+    copies = params.files if params.uploads else ()
+    if (made := made_before(context.job_id)) is None:
+        with forgotten_if_refused(copies):
+            made = _store(_read(params, context), context)
+    forget(copies)
+    return made
+
+
+def _read(params: ReadParams, context: Context) -> _Reading:
+    """Raises UserError, Cancelled."""
     names = _told_apart(params.uploads or tuple(Path(f).name for f in params.files))
     paths = [Path(f) for f in params.files]
     missing = [n for n, p in zip(names, paths, strict=True) if not p.is_file()]
     if missing or not paths:
         raise UserError(f"There is no file {missing[0]}." if missing else "Choose vasprun.xml files, OUTCARs or a zip.")
     reading = _Reading()
-    try:
-        with tempfile.TemporaryDirectory(dir=folder("uploads")) as place:
-            for number, (path, name) in enumerate(zip(paths, names, strict=True)):
-                for found in unpacked(path, name, Path(place)):
-                    if context.cancelled():
-                        raise Cancelled
-                    context.progress(number / len(paths), f"Reading {found.name[-80:]}")
-                    _read_one(found, reading)
-        return _store(reading, context)
-    finally:
-        if not context.cancelled():
-            _forget(params)
-
-
-def _forget(params: ReadParams) -> None:
-    for path in params.files if params.uploads else ():
-        Path(path).unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder("uploads")) as place:
+        for number, (path, name) in enumerate(zip(paths, names, strict=True)):
+            for found in unpacked(path, name, Path(place)):
+                if context.cancelled():
+                    raise Cancelled
+                context.progress(number / len(paths), f"Reading {found.name[-80:]}")
+                _read_one(found, reading)
+    return reading
 
 
 def _told_apart(names: Sequence[str]) -> list[str]:
@@ -141,7 +140,7 @@ def _store(reading: _Reading, context: Context) -> dict[str, Any]:
         if key not in best or _rank(run) > _rank(reading.runs[best[key]][1]):
             best[key] = number
     results = []
-    with store().session() as session:
+    with store().writing() as session:
         for number, (name, run, candidate, note) in enumerate(reading.runs):
             kept = best[candidate.id, run.method]
             if kept != number:

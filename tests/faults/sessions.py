@@ -63,28 +63,23 @@ class Person:
         self.files: list[str] = []  # that the page offers, made when asked for
 
     async def click(self, until: float, pause_s: float) -> None:
-        """Until that moment of `time.monotonic`, thinking up to twice `pause_s` between two pages.
-
-        Where a page offers files, one of them is downloaded.
-        """
+        """Until that moment of `time.monotonic`, thinking up to twice `pause_s` between two pages."""
 
         async def walk(socket: ClientConnection) -> None:
             order: list[tuple[str, dict[str, str]]] = []
             while time.monotonic() < until:
                 order = order or self.random.sample(VISITS, len(VISITS))
-                await self._visit(socket, *order.pop())
-                if self.files:
-                    await self._download(socket, self.random.choice(self.files))
+                await self._look(socket, *order.pop())
                 await asyncio.sleep(self.random.uniform(0, 2 * pause_s))
 
         await self._meet(walk)
 
     async def tour(self) -> None:
-        """Every visit once."""
+        """Every visit once, in an order of their own."""
 
         async def walk(socket: ClientConnection) -> None:
-            for page, query in VISITS:
-                await self._visit(socket, page, query)
+            for page, query in self.random.sample(VISITS, len(VISITS)):
+                await self._look(socket, page, query)
 
         await self._meet(walk)
 
@@ -97,6 +92,12 @@ class Person:
                 await walk(socket)
         except (OSError, TimeoutError, WebSocketException) as error:
             self.clicks.errors.append(f"{type(error).__name__}: {error}")
+
+    async def _look(self, socket: ClientConnection, page: str, query: dict[str, str]) -> None:
+        """Visit a page; where it offers files, one of them is downloaded."""
+        await self._visit(socket, page, query)
+        if self.files:
+            await self._download(socket, self.random.choice(self.files))
 
     async def _visit(self, socket: ClientConnection, page: str, query: dict[str, str]) -> None:
         asked = BackMsg()
