@@ -152,6 +152,28 @@ def test_only_one_of_many_claims_a_job(database: Database) -> None:
     assert len(won) == 1
 
 
+def test_what_reads_before_it_writes_is_not_ended_by_another_writer(database: Database) -> None:
+    """As SQLite does with a plain session: "database is locked" at once."""
+    job_id = add_job(database)
+
+    def beat() -> None:
+        with database.session() as session:
+            jobs.update_job(session, job_id, progress=0.5)
+
+    heart = threading.Thread(target=beat)
+    with database.writing() as session:
+        assert jobs.get_job(session, job_id) is not None
+        heart.start()
+        heart.join(timeout=0.5)
+        jobs.update_job(session, job_id, message="read")
+        session.commit()
+    heart.join()
+    with database.session() as session:
+        job = jobs.get_job(session, job_id)
+        assert job is not None
+        assert (job.message, job.progress) == ("read", 0.5)
+
+
 def test_a_heartbeat_belongs_to_its_attempt_and_tells_of_cancelling(database: Database) -> None:
     job_id = add_job(database)
     with database.session() as session:

@@ -391,17 +391,6 @@ def test_what_are_no_references_is_refused(tmp_path: Path, name: str, text: str)
         read_references(path, name)
 
 
-def test_reading_stops_when_asked_and_keeps_the_uploads(var: Path, tmp_path: Path) -> None:
-    from core.workflows.context import Cancelled
-
-    (candidate,) = candidates_of_structures([TIB2])
-    path = folder("uploads") / "x"
-    path.write_text(vasprun(run_for(candidate, TIB2, -24.0)))
-    with pytest.raises(Cancelled):
-        read_vasp(ReadParams((str(path),), ("vasprun.xml",)), TestContext(tmp_path / "job", stop_after=0))
-    assert relaxation_of(candidate) is None
-
-
 def test_the_job_is_known_and_takes_its_params_from_json() -> None:
     params = KINDS["vasp"].parse({"files": ["a"], "uploads": ["b"]})
     assert params == ReadParams(("a",), ("b",))
