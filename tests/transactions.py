@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 def watch() -> None:
     """From now on such a transaction of the app fails, on whatever thread of this process it runs."""
+    event.listen(Engine, "begin", lambda connection: connection.info.pop("first", None))
     event.listen(Session, "after_begin", _begin)
     event.listen(Engine, "before_cursor_execute", _judge)
 
@@ -20,11 +21,11 @@ def _begin(_: Session, __: Any, connection: Connection) -> None:
 
 
 def _judge(connection: Connection, _: Any, statement: str, *__: Any) -> None:
-    if connection.dialect.name != "sqlite":
+    first = connection.info.get("first")  # only in a session's transaction
+    if connection.dialect.name != "sqlite" or first is None:
         return
     kind = statement.split(maxsplit=1)[0].upper()
     writes = kind in ("INSERT", "UPDATE", "DELETE")
-    first = connection.info.get("first")
     if writes and first == "SELECT":
         assert "/core/" not in _asker(), "it reads before it writes: store().writing() lets nobody write in between"
     if writes or kind == "SELECT":
