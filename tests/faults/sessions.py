@@ -20,6 +20,7 @@ from websockets.exceptions import WebSocketException
 LONGEST_S = 60.0
 AWAY_S = 0.1  # from a file's address to its browser's asking for it
 DOWNLOAD = "a download"
+SHARE = 0.1  # of the pages with files, from which somebody who clicks about takes one
 FAULT = "fault of the app"  # how the app says that a page raised
 VISITS: tuple[tuple[str, dict[str, str]], ...] = (
     *((page, {}) for page in ("", "datasets", "train", "models", "generate", "modify", "candidates", "hulls", "jobs")),
@@ -69,7 +70,7 @@ class Person:
             order: list[tuple[str, dict[str, str]]] = []
             while time.monotonic() < until:
                 order = order or self.random.sample(VISITS, len(VISITS))
-                await self._look(socket, *order.pop())
+                await self._look(socket, *order.pop(), share=SHARE)
                 await asyncio.sleep(self.random.uniform(0, 2 * pause_s))
 
         await self._meet(walk)
@@ -93,10 +94,10 @@ class Person:
         except (OSError, TimeoutError, WebSocketException) as error:
             self.clicks.errors.append(f"{type(error).__name__}: {error}")
 
-    async def _look(self, socket: ClientConnection, page: str, query: dict[str, str]) -> None:
-        """Visit a page; where it offers files, one of them is downloaded."""
+    async def _look(self, socket: ClientConnection, page: str, query: dict[str, str], share: float = 1.0) -> None:
+        """Visit a page; of this share of those that offer files one file is downloaded."""
         await self._visit(socket, page, query)
-        if self.files:
+        if self.files and self.random.random() < share:
             await self._download(socket, self.random.choice(self.files))
 
     async def _visit(self, socket: ClientConnection, page: str, query: dict[str, str]) -> None:
