@@ -20,7 +20,6 @@ from websockets.exceptions import WebSocketException
 LONGEST_S = 60.0
 AWAY_S = 0.1  # from a file's address to its browser's asking for it
 DOWNLOAD = "a download"
-SHARE = 0.1  # of the pages with files, from which somebody who clicks about takes one
 FAULT = "fault of the app"  # how the app says that a page raised
 VISITS: tuple[tuple[str, dict[str, str]], ...] = (
     *((page, {}) for page in ("", "datasets", "train", "models", "generate", "modify", "candidates", "hulls", "jobs")),
@@ -63,14 +62,14 @@ class Person:
         self.session_id = ""
         self.files: list[str] = []  # that the page offers, made when asked for
 
-    async def click(self, until: float, pause_s: float) -> None:
+    async def click(self, until: float, pause_s: float, share: float) -> None:
         """Until that moment of `time.monotonic`, thinking up to twice `pause_s` between two pages."""
 
         async def walk(socket: ClientConnection) -> None:
             order: list[tuple[str, dict[str, str]]] = []
             while time.monotonic() < until:
                 order = order or self.random.sample(VISITS, len(VISITS))
-                await self._look(socket, *order.pop(), share=SHARE)
+                await self._look(socket, *order.pop(), share)
                 await asyncio.sleep(self.random.uniform(0, 2 * pause_s))
 
         await self._meet(walk)
@@ -167,14 +166,17 @@ class Person:
         return False
 
 
-async def crowd(port: int, people: int, seconds: float, pause_s: float = 1.0, seed: int = 0) -> Clicks:
-    """So many sessions for so long; they come one after another within a tenth of the time."""
+async def crowd(port: int, people: int, seconds: float, pause_s: float, seed: int, share: float) -> Clicks:
+    """So many sessions for so long; they come one after another within a tenth of the time.
+
+    share: of the visits to pages that offer files, after which one is taken
+    """
     clicks = Clicks()
     until = time.monotonic() + seconds
 
     async def come(number: int) -> None:
         await asyncio.sleep(0.1 * seconds * number / people)
-        await Person(port, seed + number, clicks).click(until, pause_s)
+        await Person(port, seed + number, clicks).click(until, pause_s, share)
 
     await asyncio.gather(*(come(n) for n in range(people)))
     return clicks

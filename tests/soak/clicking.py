@@ -21,6 +21,7 @@ def main() -> None:
     parser.add_argument("--people", type=int, default=50)
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--pause", type=float, default=2.0, help="seconds between two pages, on average")
+    parser.add_argument("--files", type=float, default=0.1, help="share of the pages with files where one is taken")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--at-most", type=float, default=0.0, help="seconds that 95 %% of the runs may take; 0: any")
     asked = parser.parse_args()
@@ -33,7 +34,8 @@ def main() -> None:
         try:
             asyncio.run(Person(server.port, 0, Clicks()).tour())  # the first to open a page waits for its imports
             before = process.memory_info().rss
-            clicks = asyncio.run(crowd(server.port, asked.people, 60 * asked.minutes, asked.pause, asked.seed))
+            seconds = 60 * asked.minutes
+            clicks = asyncio.run(crowd(server.port, asked.people, seconds, asked.pause, asked.seed, asked.files))
             grew = (process.memory_info().rss - before) / 1024**2
             alive = server.process.poll() is None
         finally:

@@ -7,17 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
 from core.workflows import imports, vasp_results
 from core.workflows.context import Cancelled, UserError
 from core.workflows.imports import ImportParams, import_files
-from core.workflows.store import folder
+from core.workflows.store import folder, store
 from core.workflows.vasp_results import ReadParams, read_vasp
+from db.tables import Dataset, Relaxation, Structure
 from tests.conftest import TestContext
 from tests.data.test_readers import TIB2, cif_of
 from tests.vasp_runs import vasprun
-from tests.workflows.test_vasp import candidates_of_structures, relaxation_of, run_for
+from tests.workflows.test_vasp import candidates_of_structures, run_for
 
 Work = Callable[[TestContext], dict[str, Any]]
 
@@ -59,6 +61,9 @@ def test_it_stays_where_the_job_was_stopped(work: Work, upload: Path, tmp_path: 
     with pytest.raises(Cancelled):
         work(TestContext(tmp_path / "job", stop_after=0))
     assert upload.is_file()
+    with store().session() as session:
+        kept = [session.scalars(select(table)).all() for table in (Relaxation, Structure, Dataset)]
+    assert kept == [[], [], []], "nothing half-written"
 
 
 def test_it_goes_where_it_was_refused(upload: Path, context: TestContext) -> None:
@@ -66,11 +71,3 @@ def test_it_goes_where_it_was_refused(upload: Path, context: TestContext) -> Non
     with pytest.raises(UserError):
         import_files(ImportParams((str(upload),), "d", uploads=("a.cif",)), context)
     assert not upload.exists()
-
-
-def test_nothing_is_kept_of_results_that_were_not_read_to_their_end(var: Path, upload: Path, tmp_path: Path) -> None:
-    (candidate,) = candidates_of_structures([TIB2])
-    upload.write_text(vasprun(run_for(candidate, TIB2, -24.0)))
-    with pytest.raises(Cancelled):
-        read_vasp(ReadParams((str(upload),), ("vasprun.xml",)), TestContext(tmp_path / "job", stop_after=0))
-    assert relaxation_of(candidate) is None
