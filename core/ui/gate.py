@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from http.cookies import SimpleCookie
@@ -85,8 +86,7 @@ class Gate:
                 await self._app(fresh, _Strange(receive, send, had_session), send)
         elif may_look or _is_open(path, scope["method"]):
             if path == "/auth/logout" and person:
-                await asyncio.to_thread(people.sign_out, {"sub": person.subject, "iss": person.issuer})
-                known_again()
+                await _signed_out(person)
             is_open = _is_open(path, scope["method"])
             answer = _Answer(send, cookies, here, path) if is_open else _Private(send)
             await self._app(scope, receive, answer)
@@ -179,15 +179,19 @@ class _Answer:
 
 
 def judge(cookies: Mapping[str, str], here: Accounts) -> Person | None:
-    """Whom the cookies of a request belong to; None where they do not count. Who has no role is somebody too.
-
-    Cookies know whole seconds: one signed in the second of a sign-out counts, as of who signed in again at once.
-    """
+    """Whom the cookies of a request belong to; None where they do not count. Who has no role is somebody too."""
     claims = claims_of(cookies, here)
     person = known(claims) if claims else None
-    if person is None or (person.signed_out is not None and _signed_at(cookies, here) < int(person.signed_out)):
+    if person is None or (person.signed_out is not None and _signed_at(cookies, here) < person.signed_out):
         return None
     return person
+
+
+async def _signed_out(person: Person) -> None:
+    """Their cookies end at once; the answer waits, a second at most, until new ones count."""
+    ends = await asyncio.to_thread(people.sign_out, {"sub": person.subject, "iss": person.issuer})
+    known_again()
+    await asyncio.sleep(min(1.0, max(0.0, ends - time.time())) + 0.01)
 
 
 def claims_of(cookies: Mapping[str, str], here: Accounts) -> dict[str, Any] | None:

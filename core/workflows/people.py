@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -31,13 +32,19 @@ def sign_in(claims: Mapping[str, Any]) -> Acting:
     return who
 
 
-def sign_out(claims: Mapping[str, Any]) -> None:
-    """Every cookie that they were given until now is worth nothing."""
+def sign_out(claims: Mapping[str, Any]) -> float:
+    """Every cookie that they were given until now is worth nothing. Returns when new ones count, s since 1970.
+
+    Cookies know whole seconds of this machine's clock: those of the present one end too, so the next one has to come
+    before they may sign in again.
+    """
     with store().writing() as session:
         person = rows.find_person(session, *identity(claims))
+        ends = math.floor(time.time()) + 1.0
         if person is not None:
-            rows.update_person(session, person.id, signed_out=time.time())  # cookies carry this machine's clock
+            rows.update_person(session, person.id, signed_out=ends)
             record(session, "sign out", "person", person.address or person.name, who=as_acting(person))
+    return ends
 
 
 def find(claims: Mapping[str, Any]) -> Person | None:
