@@ -188,7 +188,7 @@ def judge(cookies: Mapping[str, str], here: Accounts) -> Person | None:
 
 
 async def _signed_out(person: Person) -> None:
-    """Their cookies end at once; the answer waits, a second at most, until new ones count."""
+    """Their cookies end, on other servers as soon as they look again; the answer waits until new ones count (1 s)."""
     ends = await asyncio.to_thread(people.sign_out, {"sub": person.subject, "iss": person.issuer})
     known_again()
     await asyncio.sleep(min(1.0, max(0.0, ends - time.time())) + 0.01)

@@ -74,10 +74,6 @@ def bad_cookies(app: AppServer, provider: OidcProvider) -> dict[str, dict[str, s
     }
 
 
-def header(cookies: dict[str, str]) -> dict[str, bytes]:
-    return {"Cookie": "; ".join(f"{k}={v}" for k, v in cookies.items()).encode("latin-1")} if cookies else {}
-
-
 KINDS = ["none", "forged", "changed", "expired", "of another site", "nonsense"]
 
 
@@ -88,7 +84,8 @@ def test_no_address_tells_anything(kind: str, guarded_app: AppServer, provider: 
     refused = [*links, *(f"/app/static/{name}" for name in STATIC), "/_stcore/metrics", "/_stcore/agent/openapi.json"]
     refused += ["/_stcore/agent/mcp", "/component/x/y", "/_stcore/bidi-components/x/y", "/_stcore/script-health-check"]
     refused += [f"/{links[0]}", f"/x/..{links[0]}", links[0].upper(), "/media/", "/_stcore/upload_file/a/b"]
-    with httpx.Client(base_url=guarded_app.url, headers=header(cookies), timeout=30) as client:
+    header = {"Cookie": "; ".join(f"{k}={v}" for k, v in cookies.items()).encode("latin-1")} if cookies else {}
+    with httpx.Client(base_url=guarded_app.url, headers=header, timeout=30) as client:
         for path in refused:
             answer = client.get(path)
             assert answer.status_code in (302, 400, 401, 404), path
@@ -173,10 +170,9 @@ def test_signing_out_counts_in_the_second_of_signing_in(guarded_app: AppServer, 
         assert DATASET.encode() in b"".join(m.SerializeToString() for m in run_page(socket, "datasets"))
         client.get("/auth/logout")
         again = dict(sign_in(guarded_app, provider, BEN).cookies)
-        with httpx.Client(base_url=guarded_app.url) as anyone:
-            path = f"/app/static/{STATIC[0]}"
-            assert anyone.get(path, headers=header(mine)).status_code == 401
-            assert anyone.get(path, headers=header(again)).status_code == 200, "whoever signs in again is in at once"
+        content = f"{guarded_app.url}/app/static/{STATIC[0]}"
+        assert httpx.get(content, cookies=mine).status_code == 401
+        assert httpx.get(content, cookies=again).status_code == 200, "whoever signs in again is in at once"
         with pytest.raises(ConnectionClosed):
             run_page(socket, "datasets")
 
