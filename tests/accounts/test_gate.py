@@ -163,11 +163,11 @@ def test_who_is_signed_in_sees_the_pages_and_whoever_signs_out_no_longer(
 
 @pytest.mark.slow
 def test_signing_out_counts_in_the_second_of_signing_in(guarded_app: AppServer, provider: OidcProvider) -> None:
+    sign_in(guarded_app, provider, BEN)  # the first of a server takes its time
     time.sleep(1 - time.time() % 1)  # cookies know whole seconds
     client = sign_in(guarded_app, provider, BEN)
     mine = dict(client.cookies)
     with open_socket(guarded_app, mine) as socket:
-        assert DATASET.encode() in b"".join(m.SerializeToString() for m in run_page(socket, "datasets"))
         client.get("/auth/logout")
         again = dict(sign_in(guarded_app, provider, BEN).cookies)
         content = f"{guarded_app.url}/app/static/{STATIC[0]}"
